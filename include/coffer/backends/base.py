@@ -41,6 +41,9 @@ class ObjectInfo:
 class Backend(Protocol):
     """A flat, write-once object store.
 
+    No object's name is a level of another's (``a`` beside ``a/b``): callers see to that, and a store that keeps levels
+    as folders refuses such a put with `ObjectNameInvalidError`.
+
     Thread safety: every method may be called from several threads at once. Errors are `coffer.errors` only: transient
     ones (`BackendUnavailableError`, `BackendFullError`) may be tried again, the call being idempotent; the rest are
     permanent. Retrying, throttling and metering are wrappers with this same interface; no backend does them itself.
@@ -72,7 +75,8 @@ class Backend(Protocol):
 
         Raises:
             ObjectNotFoundError: No such object.
-            ShortReadError: The object ends before ``offset + length``; no partial data is returned.
+            ShortReadError: The object ends before ``offset + length``, or before `offset`; no partial data is returned.
+            ValueError: `offset` or `length` is negative.
             BackendUnavailableError, BackendAccessError: Nothing was read.
         """
         ...
@@ -88,7 +92,8 @@ class Backend(Protocol):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield every object whose name starts with `prefix`, once each, sorted by name.
 
-        Temporaries of unfinished puts are never yielded. Objects put or deleted meanwhile may or may not be.
+        Temporaries of unfinished puts are never yielded. Objects put or deleted meanwhile may or may not be. A wrong
+        prefix is reported by the call; what is found wrong in the store, when the iteration comes to it.
 
         Raises:
             ObjectNameInvalidError: The prefix, or a name found in the store, is outside the alphabet.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,11 +133,9 @@ def _open_or_make(level: str, parent_fd: int) -> int:
     try:
         return os.open(level, _OPEN_FOLDER, dir_fd=parent_fd)
     except FileNotFoundError:
-        try:
+        # Another writer may be quicker.
+        with suppress(FileExistsError):
             os.mkdir(level, 0o700, dir_fd=parent_fd)
-        except FileExistsError:
-            # Another writer was quicker.
-            pass
         return os.open(level, _OPEN_FOLDER, dir_fd=parent_fd)
 
 

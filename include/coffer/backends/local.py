@@ -23,7 +23,7 @@ from coffer.backends.folders import list_folder, make_folder, open_folder, open_
 from coffer.backends.handles import HandleCache
 from coffer.backends.posix_errors import translate
 from coffer.backends.publish import fsync_directory, publish, write_parts
-from coffer.backends.temporaries import TEMP_FOLDER, create_temporary, sweep_temporaries
+from coffer.backends.temporaries import TEMP_FOLDER, Temporary, sweep_temporaries
 from coffer.errors import (
     BackendLocationError,
     BackendUnavailableError,
@@ -175,46 +175,29 @@ class LocalBackend:
     def _write_and_publish(self, dir_fd: int, leaf: str, name: str, parts: Sequence[Buffer]) -> None:
         temp_dir_fd = make_folder(self._root_fd, TEMP_FOLDER, self._durable_folders)
         try:
-            temp_name, fd = create_temporary(temp_dir_fd)
-            try:
-                self._sweep_once(temp_dir_fd, fd)
-                written_bytes = write_parts(fd, parts)
-                # After a failed fsync the kernel may drop the dirty pages and let a second fsync succeed, so an error
-                # here ends this temporary; a retry writes a new one. Source: Rebello et al., USENIX ATC 2020.
-                os.fsync(fd)
-                status = os.fstat(fd)
-                if status.st_size != written_bytes:
-                    raise BackendUnavailableError(
-                        f"object {name!r}: {written_bytes} bytes were written, the file has {status.st_size}", name=name
-                    )
+            with Temporary(temp_dir_fd) as temp:
+                self._sweep_once(temp)
+                _write_durably(temp, name, parts)
                 try:
-                    if publish(temp_name, temp_dir_fd, leaf, dir_fd):
-                        temp_name = ""
+                    publish(temp, leaf, dir_fd)
                 except FileExistsError:
-                    # NFS may send a link twice and report the second one's failure (open(2), NOTES): ours is there if
-                    # the file of that name is the one we wrote.
-                    if not _is_same_file(leaf, dir_fd, status):
-                        self._raise_exists(dir_fd, name)
-            finally:
-                if temp_name:
-                    # Best effort: a leftover is swept by a later run.
-                    with suppress(OSError):
-                        os.unlink(temp_name, dir_fd=temp_dir_fd)
-                os.close(fd)
+                    self._raise_exists(dir_fd, name)
         finally:
             os.close(temp_dir_fd)
         try:
             fsync_directory(dir_fd)
         except OSError as error:
             # Whatever the cause: the name may be there now, which only "unavailable" leaves open.
-            raise BackendUnavailableError(f"object {name!r}: stored, but its folder could not be synced") from error
+            raise BackendUnavailableError(
+                f"object {name!r}: stored, but its folder could not be synced", name=name
+            ) from error
 
-    def _sweep_once(self, temp_dir_fd: int, fd: int) -> None:
+    def _sweep_once(self, temp: Temporary) -> None:
         with self._lock:
             if self._swept:
                 return
             self._swept = True
-        sweep_temporaries(temp_dir_fd, os.fstat(fd).st_mtime_ns)
+        sweep_temporaries(temp.dir_fd, os.fstat(temp.fd).st_mtime_ns)
 
     def _put_error(self, error: OSError, name: str) -> CofferError:
         if root_is_gone(self._root_fd, self._root):
@@ -292,11 +275,17 @@ def _kind_of(leaf: str, dir_fd: int) -> int | None:
         return None
 
 
-def _is_same_file(leaf: str, dir_fd: int, status: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.stat(leaf, dir_fd=dir_fd, follow_symlinks=False), status)
-    except FileNotFoundError:
-        return False
+def _write_durably(temp: Temporary, name: str, parts: Sequence[Buffer]) -> None:
+    written_bytes = write_parts(temp.fd, parts)
+    # After a failed fsync the kernel may drop the dirty pages and let a second fsync succeed, so an error here ends
+    # this temporary; a retry writes a new one. Source: Rebello et al., "Can applications recover from fsync failures?",
+    # USENIX ATC 2020.
+    os.fsync(temp.fd)
+    size_bytes = os.fstat(temp.fd).st_size
+    if size_bytes != written_bytes:
+        raise BackendUnavailableError(
+            f"object {name!r}: {written_bytes} bytes were written, the file has {size_bytes}", name=name
+        )
 
 
 def _read_range(fd: int, name: str, offset: int, length: int | None) -> bytes:

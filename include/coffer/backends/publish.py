@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from coffer.backends.base import Buffer
+from coffer.backends.temporaries import Temporary
 from coffer.errors import BackendLocationError
 
 # Most parts that one writev takes [1024 on Linux]; POSIX promises 16.
@@ -88,26 +89,33 @@ def fsync_directory(fd: int) -> None:
             raise
 
 
-def publish(temp_name: str, temp_dir_fd: int, name: str, dir_fd: int) -> bool:
-    """Give a temporary its final name if that is free; return whether the temporary's own name is gone with it.
+def publish(temp: Temporary, name: str, dir_fd: int) -> None:
+    """Give a temporary its final name if that is free.
 
     Exactly one of several callers gets the name: link(2) and renameat2(2) with RENAME_NOREPLACE both fail with EEXIST
     in the kernel, there is no moment between look and leap.
 
     Raises:
-        FileExistsError: The name is taken.
+        FileExistsError: The name is taken by another file.
         BackendLocationError: The file system offers neither hard links nor a rename that does not replace.
         OSError: From the system.
     """
     try:
-        os.link(temp_name, name, src_dir_fd=temp_dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+        os.link(temp.name, name, src_dir_fd=temp.dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+    except FileExistsError:
+        # NFS may send a link twice and report the failure of the second: it is ours if it is the file we wrote.
+        # Source: open(2), O_EXCL on NFS.
+        if not _is_same_file(name, dir_fd, os.fstat(temp.fd)):
+            raise
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-    else:
-        return False
+        _publish_by_rename(temp, name, dir_fd)
+
+
+def _publish_by_rename(temp: Temporary, name: str, dir_fd: int) -> None:
     try:
-        rename_noreplace(temp_name, temp_dir_fd, name, dir_fd)
+        rename_noreplace(temp.name, temp.dir_fd, name, dir_fd)
     except OSError as error:
         if error.errno not in _NO_NOREPLACE:
             raise
@@ -115,7 +123,14 @@ def publish(temp_name: str, temp_dir_fd: int, name: str, dir_fd: int) -> bool:
             "store: its file system offers neither hard links nor a rename that does not replace",
             hint="Put the repository on ext4, XFS, Btrfs, ZFS or NFS.",
         ) from error
-    return True
+    temp.moved = True
+
+
+def _is_same_file(name: str, dir_fd: int, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(name, dir_fd=dir_fd, follow_symlinks=False), status)
+    except FileNotFoundError:
+        return False
 
 
 def rename_noreplace(old: str, old_dir_fd: int, new: str, new_dir_fd: int) -> None:

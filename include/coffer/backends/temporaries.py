@@ -20,21 +20,44 @@ STALE_AGE_NS = 6 * 3600 * 1_000_000_000
 _TEMP_NAME = re.compile(r"[0-9]{1,10}-[0-9a-f]{32}\.part")
 
 
-def create_temporary(temp_dir_fd: int) -> tuple[str, int]:
-    """Make an empty temporary and lock it; return its name and descriptor.
+class Temporary:
+    """A new, empty, locked file of ours in the folder of temporaries; closed and removed on leaving the context.
 
     The mode is 0400 from the start: it binds later opens only, and spares a call before publishing.
+
+    Args:
+        temp_dir_fd: The folder of temporaries; stays the caller's.
+
+    Attributes:
+        name: The file's name in that folder.
+        fd: Its descriptor, for writing.
+        dir_fd: The folder.
+        moved: To be set when the file was renamed away, so that there is nothing to remove.
 
     Raises:
         OSError: Nothing was made.
     """
-    name = f"{os.getpid()}-{os.urandom(16).hex()}.part"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(name, flags, 0o400, dir_fd=temp_dir_fd)
-    # A file system without locks is no reason not to back up: there, leftovers are told by age alone.
-    with suppress(OSError):
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return name, fd
+
+    def __init__(self, temp_dir_fd: int) -> None:
+        self.name = f"{os.getpid()}-{os.urandom(16).hex()}.part"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.fd = os.open(self.name, flags, 0o400, dir_fd=temp_dir_fd)
+        self.dir_fd = temp_dir_fd
+        self.moved = False
+        # A file system without locks is no reason not to back up: there, leftovers are told by age alone.
+        with suppress(OSError):
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def __enter__(self) -> Temporary:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the temporary name as well as may be (a leftover is swept by a later run), and close the file."""
+        if not self.moved:
+            with suppress(OSError):
+                os.unlink(self.name, dir_fd=self.dir_fd)
+        os.close(self.fd)
 
 
 def sweep_temporaries(temp_dir_fd: int, now_ns: int) -> int:
