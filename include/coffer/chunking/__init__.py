@@ -1,0 +1,1 @@
+"""Where a stream is cut: by content (FastCDC), in fixed blocks, or between small files (bundles)."""

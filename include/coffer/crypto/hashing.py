@@ -1,0 +1,45 @@
+"""Keyed ids: BLAKE3 in keyed mode, one sub-key per use (BLAKE3 specification, §2.3 and §6.2).
+
+Keyed, so that whoever sees the store cannot test whether it holds a file that they have too.
+"""
+
+from __future__ import annotations
+
+from blake3 import blake3
+
+from coffer.ids import CONTENT_ID_BYTES, ChunkId, ContentId
+
+_CHUNK = "coffer/1 chunk id"
+_CONTENT = "coffer/1 content id"
+_SOURCE = "coffer/1 source tag"
+_CDC = "coffer/1 chunker seed"
+
+
+class IdKeys:
+    """Sub-keys of the chunk-id key, which never rotates (deduplication would end with it)."""
+
+    __slots__ = ("_chunk", "_content", "_source", "chunker_seed")
+
+    def __init__(self, chunk_id_key: bytes) -> None:
+        self._chunk = blake3(chunk_id_key, derive_key_context=_CHUNK).digest()
+        self._content = blake3(chunk_id_key, derive_key_context=_CONTENT).digest()
+        self._source = blake3(chunk_id_key, derive_key_context=_SOURCE).digest()
+        seed = blake3(chunk_id_key, derive_key_context=_CDC).digest(8)
+        # [1, 2^63): pyfastcdc shifts it left by one. It hides where files are cut from whoever sees pack sizes.
+        self.chunker_seed = (int.from_bytes(seed, "big") >> 1) | 1
+
+    def chunk_id(self, data: bytes | bytearray | memoryview) -> ChunkId:
+        """Return the id of a chunk's plaintext [32 bytes]."""
+        return ChunkId(blake3(data, key=self._chunk).digest())
+
+    def content_id(self, data: bytes | bytearray | memoryview) -> ContentId:
+        """Return the id of a whole file's content [16 bytes]."""
+        return ContentId(blake3(data, key=self._content).digest(CONTENT_ID_BYTES))
+
+    def content_hasher(self) -> blake3:
+        """Return a hasher for a file that is read piece by piece; `digest(CONTENT_ID_BYTES)` is its content id."""
+        return blake3(key=self._content)
+
+    def source_tag(self, source: str) -> str:
+        """Return 8 hex digits that let a source's snapshots be found by name without telling the source's name."""
+        return blake3(source.encode(), key=self._source).digest(4).hex()

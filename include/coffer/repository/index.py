@@ -1,0 +1,159 @@
+"""The index: chunk id to where it lies, from write-once segments (docs/format.md §5).
+
+In memory it is a compact SQLite table (about 60 bytes a chunk; a dict of bytes costs four times that). It is disposable:
+segments only repeat the packs' own tables, and a pack that no segment names is read itself (invariant I8).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import struct
+import threading
+from collections.abc import Iterable, Iterator
+
+from coffer.backends.base import Backend
+from coffer.crypto.seal import KIND_INDEX, RootSource, open_single, seal_single
+from coffer.errors import ObjectCorruptError, ObjectExistsError, SizeLimitError
+from coffer.ids import PACK_ID_BYTES, ChunkId, PackId
+from coffer.repository.pack import MAX_TABLE_ROWS, ROW, ChunkLocation, iter_rows
+
+PREFIX = "index/"
+MAX_SEGMENT_BYTES = 64 * 1024 * 1024  # of one stored segment (I7)
+_SPLIT_BYTES = 16 * 1024 * 1024  # a writer starts another segment beyond this
+_GROUP = struct.Struct(f">{PACK_ID_BYTES}sI")  # pack id, count of rows
+
+
+class ChunkIndex:
+    """Chunk id → location. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        self._db.execute("PRAGMA temp_store=MEMORY")
+        self._db.execute(
+            "CREATE TABLE chunk (id BLOB PRIMARY KEY, pack INT, position INT, offset INT, sealed INT, raw INT, type INT,"
+            " codec INT) WITHOUT ROWID"
+        )
+        self._packs: list[PackId] = []
+        self._ordinals: dict[PackId, int] = {}
+        self._lock = threading.Lock()
+
+    def add_table(self, pack_id: PackId, table: bytes | memoryview) -> None:
+        """Take in the plain table of one pack; a chunk that is known keeps its first place. Idempotent."""
+        with self._lock:
+            if pack_id in self._ordinals:
+                return
+            ordinal = len(self._packs)
+            rows = [(chunk_id, ordinal, *where[1:]) for chunk_id, where in iter_rows(pack_id, table)]
+            self._db.execute("BEGIN")
+            self._db.executemany("INSERT OR IGNORE INTO chunk VALUES (?,?,?,?,?,?,?,?)", rows)
+            self._db.execute("COMMIT")
+            self._packs.append(pack_id)
+            self._ordinals[pack_id] = ordinal
+
+    def find(self, chunk_id: bytes) -> ChunkLocation | None:
+        """Return where a chunk lies, or None."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT pack, position, offset, sealed, raw, type, codec FROM chunk WHERE id = ?", (chunk_id,)
+            ).fetchone()
+        return None if row is None else ChunkLocation(self._packs[row[0]], *row[1:])
+
+    def __contains__(self, chunk_id: bytes) -> bool:
+        return self.find(chunk_id) is not None
+
+    def __len__(self) -> int:
+        with self._lock:
+            (count,) = self._db.execute("SELECT count(*) FROM chunk").fetchone()
+        return int(count)
+
+    def pack_ids(self) -> frozenset[PackId]:
+        """Return the packs that are indexed."""
+        with self._lock:
+            return frozenset(self._packs)
+
+    def iter_pack(self, pack_id: PackId) -> Iterator[tuple[ChunkId, ChunkLocation]]:
+        """Yield what the index places in one pack, by offset."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT id, position, offset, sealed, raw, type, codec FROM chunk WHERE pack = ? ORDER BY offset",
+                (self._ordinals.get(pack_id, -1),),
+            ).fetchall()
+        for row in rows:
+            yield ChunkId(row[0]), ChunkLocation(pack_id, *row[1:])
+
+    def totals(self) -> dict[int, tuple[int, int, int]]:
+        """Return, by type of chunk, (count, sum of raw lengths [bytes], sum of sealed lengths [bytes])."""
+        with self._lock:
+            rows = self._db.execute("SELECT type, count(*), sum(raw), sum(sealed) FROM chunk GROUP BY type").fetchall()
+        return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+
+def load_index(backend: Backend, roots: RootSource) -> ChunkIndex:
+    """Read every segment.
+
+    Raises:
+        ObjectCorruptError, SizeLimitError: A segment is damaged; the message names it.
+    """
+    index = ChunkIndex()
+    for info in backend.list(PREFIX):
+        for pack_id, table in read_segment(backend, roots, info.name, info.size_bytes):
+            index.add_table(pack_id, table)
+    return index
+
+
+def read_segment(backend: Backend, roots: RootSource, name: str, size_bytes: int) -> list[tuple[PackId, memoryview]]:
+    """Return the (pack id, plain table) pairs of one segment, after checking its name against its bytes.
+
+    Raises:
+        SizeLimitError: It is larger than a segment may be; nothing was read.
+        ObjectCorruptError: It is not what was written under that name.
+    """
+    if size_bytes > MAX_SEGMENT_BYTES:
+        raise SizeLimitError(f"{name}: {size_bytes} bytes, over the cap of {MAX_SEGMENT_BYTES}", object=name)
+    data = backend.get(name)
+    if PREFIX + hashlib.sha256(data).hexdigest() != name:
+        raise ObjectCorruptError(f"{name}: content does not match its name", object=name)
+    return list(_groups(memoryview(open_single(roots, KIND_INDEX, data, name)), name))
+
+
+def _groups(plain: memoryview, name: str) -> Iterator[tuple[PackId, memoryview]]:
+    at = 0
+    while at < len(plain):
+        if at + _GROUP.size > len(plain):
+            raise ObjectCorruptError(f"{name}: cut short", object=name)
+        pack_id, rows = _GROUP.unpack_from(plain, at)
+        at += _GROUP.size
+        if rows > MAX_TABLE_ROWS or at + rows * ROW.size > len(plain):
+            raise ObjectCorruptError(f"{name}: table of {rows} rows does not fit", object=name)
+        yield PackId(pack_id), plain[at : at + rows * ROW.size]
+        at += rows * ROW.size
+
+
+def write_segments(backend: Backend, roots: RootSource, tables: Iterable[tuple[PackId, bytes]]) -> list[str]:
+    """Put the tables of durable packs as one segment, or several where they are large; return the names.
+
+    On return each is durable. Nothing is put where there are no tables. A segment of the same bytes is left as it is.
+    """
+    names: list[str] = []
+    parts: list[bytes] = []
+    size_bytes = 0
+    for pack_id, table in tables:
+        parts += (_GROUP.pack(pack_id, len(table) // ROW.size), table)
+        size_bytes += len(table)
+        if size_bytes >= _SPLIT_BYTES:
+            names.append(_put_segment(backend, roots, parts))
+            parts, size_bytes = [], 0
+    if parts:
+        names.append(_put_segment(backend, roots, parts))
+    return names
+
+
+def _put_segment(backend: Backend, roots: RootSource, parts: list[bytes]) -> str:
+    data = seal_single(roots, KIND_INDEX, b"".join(parts))
+    name = PREFIX + hashlib.sha256(data).hexdigest()
+    try:
+        backend.put(name, [data])
+    except ObjectExistsError:
+        pass  # named by its content: what is there is what we would have written (a retried put)
+    return name
