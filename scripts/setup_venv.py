@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def _fingerprint() -> str:
-    """Hash all that the environment depends on: the inputs, this Python and the place (scripts carry absolute paths)."""
+    """Hash what the environment depends on: the inputs, this Python, and the place (scripts carry absolute paths)."""
     digest = hashlib.sha256()
     for name in (*REQUIREMENTS, *EXTRA_INPUTS):
         digest.update(hashlib.sha256((ROOT / name).read_bytes()).digest())
@@ -68,9 +68,8 @@ def _install() -> None:
         print("setup: making .venv")
         _run(sys.executable, "-m", "venv", str(VENV))
     uv = VENV / "bin" / "uv"
-    version = _pinned_uv()
-    if not uv.exists() or version not in subprocess.run([uv, "--version"], capture_output=True, text=True).stdout:
-        _run(PYTHON, "-m", "pip", "install", "--quiet", f"uv=={version}")
+    if not uv.exists():  # a later change of the pinned uv is an upgrade that uv does itself
+        _run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"uv=={_pinned_uv()}")
     print("setup: installing the pinned packages (a minute or two the first time)", flush=True)
     files = [ROOT / name for name in REQUIREMENTS]
     common = ("--quiet", "--python", PYTHON)
