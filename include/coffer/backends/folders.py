@@ -71,7 +71,11 @@ def root_is_gone(root_fd: int, root: Path) -> bool:
 
     Some FUSE file systems count no links at all, so a count of nought is believed only if the path agrees.
     """
-    status = os.fstat(root_fd)
+    try:
+        status = os.fstat(root_fd)
+    except OSError:
+        # The file system does not answer (ESTALE, EIO): that is another matter, which the failed call itself reports.
+        return False
     if status.st_nlink > 0:
         return False
     try:
@@ -99,8 +103,8 @@ def open_folder(root_fd: int, folder: str) -> int:
 def make_folder(root_fd: int, folder: str, durable: set[str]) -> int:
     """Open a folder as `open_folder` does, making levels that are missing (mode 0700).
 
-    Each level's entry in its parent is fsynced once per `durable`, also where another process made the level: it may
-    have been killed before it came to that.
+    Each level's entry in its parent is fsynced when it is made, and once per `durable` where another process made it:
+    that one may have been killed before it came to it.
 
     Args:
         root_fd: The root.
@@ -116,27 +120,25 @@ def make_folder(root_fd: int, folder: str, durable: set[str]) -> int:
         path = f"{path}/{level}" if path else level
         parent_fd = current_fd
         try:
-            current_fd = _open_or_make(level, parent_fd)
-            if path not in durable:
-                try:
-                    fsync_directory(parent_fd)
-                except OSError:
-                    os.close(current_fd)
-                    raise
+            is_new = _make_if_missing(level, parent_fd)
+            if is_new or path not in durable:
+                fsync_directory(parent_fd)
                 durable.add(path)
+            current_fd = os.open(level, _OPEN_FOLDER, dir_fd=parent_fd)
         finally:
             os.close(parent_fd)
     return current_fd
 
 
-def _open_or_make(level: str, parent_fd: int) -> int:
+def _make_if_missing(level: str, parent_fd: int) -> bool:
     try:
-        return os.open(level, _OPEN_FOLDER, dir_fd=parent_fd)
+        os.stat(level, dir_fd=parent_fd, follow_symlinks=False)
     except FileNotFoundError:
         # Another writer may be quicker.
         with suppress(FileExistsError):
             os.mkdir(level, 0o700, dir_fd=parent_fd)
-        return os.open(level, _OPEN_FOLDER, dir_fd=parent_fd)
+        return True
+    return False
 
 
 def list_folder(dir_fd: int, folder: str, leaf_prefix: str) -> list[Entry]:

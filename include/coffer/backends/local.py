@@ -175,8 +175,8 @@ class LocalBackend:
     def _write_and_publish(self, dir_fd: int, leaf: str, name: str, parts: Sequence[Buffer]) -> None:
         temp_dir_fd = make_folder(self._root_fd, TEMP_FOLDER, self._durable_folders)
         try:
+            self._sweep_once(temp_dir_fd)
             with Temporary(temp_dir_fd) as temp:
-                self._sweep_once(temp)
                 _write_durably(temp, name, parts)
                 try:
                     publish(temp, leaf, dir_fd)
@@ -192,12 +192,13 @@ class LocalBackend:
                 f"object {name!r}: stored, but its folder could not be synced", name=name
             ) from error
 
-    def _sweep_once(self, temp: Temporary) -> None:
+    def _sweep_once(self, temp_dir_fd: int) -> None:
+        """Remove killed writers' temporaries with the first put: who only reads changes nothing."""
         with self._lock:
             if self._swept:
                 return
             self._swept = True
-        sweep_temporaries(temp.dir_fd, os.fstat(temp.fd).st_mtime_ns)
+        sweep_temporaries(temp_dir_fd)
 
     def _put_error(self, error: OSError, name: str) -> CofferError:
         if root_is_gone(self._root_fd, self._root):
@@ -218,7 +219,7 @@ class LocalBackend:
             with self._opened(folder) as dir_fd:
                 entries = list_folder(dir_fd, folder, leaf_prefix)
         except OSError as error:
-            found = self._error(error, folder, "cannot be listed")
+            found = self._error(error, folder or ".", "cannot be listed")
             if isinstance(found, ObjectNotFoundError):
                 return
             raise found from error
@@ -226,7 +227,6 @@ class LocalBackend:
             if entry.info is not None:
                 yield entry.info
             else:
-                validate_name(entry.path)
                 yield from self._list_below(entry.path, "")
 
     # ------------------------------------------------------------------------------------------------ root

@@ -60,7 +60,7 @@ class Temporary:
         os.close(self.fd)
 
 
-def sweep_temporaries(temp_dir_fd: int, now_ns: int) -> int:
+def sweep_temporaries(temp_dir_fd: int) -> int:
     """Remove the temporaries of killed writers; return how many.
 
     Should a live writer's be hit after all (frozen for hours, on a file system without locks), its publishing fails as
@@ -69,10 +69,13 @@ def sweep_temporaries(temp_dir_fd: int, now_ns: int) -> int:
 
     Args:
         temp_dir_fd: The folder of temporaries.
-        now_ns: The present by the *store's* clock [ns since the Unix epoch], which a network file system sets.
     """
     removed = 0
     with suppress(OSError):
+        # The age is told by the store's own clock, which a network file system sets: touch the folder and look. This
+        # works on a full disk too, where a leftover may be what fills it.
+        os.utime(temp_dir_fd)
+        now_ns = os.fstat(temp_dir_fd).st_mtime_ns
         for name in os.listdir(temp_dir_fd):
             if _TEMP_NAME.fullmatch(name) is None:
                 continue
