@@ -1,0 +1,1 @@
+"""Coffer's figures beside those of its peers: trees, tools, measurements, report."""

@@ -1,0 +1,108 @@
+"""Fetch the peer programs: the newest restic that the Debian mirror has, and a pinned borg.
+
+Both land in ``benchmarks/.cache/peers`` and nothing is installed into the machine. The mirror is the one that the
+machine's own apt uses, so no host name is written here. restic is a static Go program: it runs straight out of the
+unpacked package. borg is compiled in a virtual environment of its own, for which the C headers must be present
+(`BORG_BUILD_PACKAGES`); the error says so when they are not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.layout import PEERS_DIR
+
+BORG_VERSION = "1.4.5"
+# sid has the newest restic, and the newest is the fairest to compare with.
+RESTIC_SUITE = "sid"
+BORG_BUILD_PACKAGES = ("liblz4-dev", "libacl1-dev", "libxxhash-dev", "libzstd-dev", "libssl-dev", "pkg-config", "gcc")
+
+
+class SetupError(Exception):
+    """A peer could not be fetched or built; the message says what to do."""
+
+
+def debian_mirror(etc_apt: Path = Path("/etc/apt")) -> str:
+    """Return the URI of the Debian archive that this machine's apt already uses.
+
+    Raises:
+        SetupError: no Debian archive is named in the apt sources.
+    """
+    files = [*sorted(etc_apt.glob("sources.list.d/*")), etc_apt / "sources.list"]
+    for file in (f for f in files if f.is_file()):
+        uri = mirror_in(file.read_text())
+        if uri is not None:
+            return uri
+    raise SetupError(f"no debian archive in {etc_apt}: restic cannot be fetched")
+
+
+def mirror_in(sources: str) -> str | None:
+    """Return the first URI of a main Debian archive (its path ends in `/debian`) in an apt sources file, or None."""
+    for line in sources.splitlines():
+        if line.startswith("#"):
+            continue
+        for word in line.replace("URIs:", " ").split():
+            if re.fullmatch(r"(https?|file|mirror\+\S+):\S*/debian/?", word):
+                return word
+    return None
+
+
+def install_restic(target: Path = PEERS_DIR) -> Path:
+    """Return the path of restic, fetched by a private apt folder and unpacked with dpkg when it is not there yet.
+
+    Raises:
+        SetupError: apt or dpkg failed; what was half done stays in `target` and is done again next time.
+    """
+    program = target / "restic" / "usr" / "bin" / "restic"
+    if program.exists():
+        return program
+    apt = target / "apt"
+    for folder in ("state/lists/partial", "cache/archives/partial", "etc"):
+        (apt / folder).mkdir(parents=True, exist_ok=True)
+    keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    (apt / "etc" / "sources.list").write_text(f"deb [signed-by={keyring}] {debian_mirror()} {RESTIC_SUITE} main\n")
+    (apt / "apt.conf").write_text(
+        f'Dir::State "{apt}/state";\nDir::Cache "{apt}/cache";\n'
+        f'Dir::Etc::SourceList "{apt}/etc/sources.list";\nDir::Etc::SourceParts "-";\n'
+        # apt would drop to its own user, who may not be able to write below the project's folder.
+        'APT::Sandbox::User "root";\nAcquire::Languages "none";\n'
+    )
+    env = {**os.environ, "APT_CONFIG": str(apt / "apt.conf")}
+    _run(["apt-get", "update", "-q"], env=env, cwd=apt)
+    _run(["apt-get", "download", "-q", "restic"], env=env, cwd=apt)
+    packages = sorted(apt.glob("restic_*.deb"))
+    _run(["dpkg", "-x", str(packages[-1]), str(target / "restic")], env=env, cwd=apt)
+    return program
+
+
+def install_borg(target: Path = PEERS_DIR) -> Path:
+    """Return the path of borg, built from source in its own virtual environment when it is not there yet.
+
+    Raises:
+        SetupError: the build failed, mostly because C headers are missing; the half-made environment is removed.
+    """
+    venv = target / f"borg-{BORG_VERSION}"
+    program = venv / "bin" / "borg"
+    if program.exists():
+        return program
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        _run([sys.executable, "-m", "venv", str(venv)])
+        _run([str(venv / "bin" / "pip"), "install", "-q", "--no-binary", "borgbackup", f"borgbackup=={BORG_VERSION}"])
+    except SetupError as error:
+        shutil.rmtree(venv, ignore_errors=True)
+        raise SetupError(f"{error}\nborg needs: apt-get install {' '.join(BORG_BUILD_PACKAGES)}") from error
+    return program
+
+
+def _run(command: list[str], *, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
+    """Run `command` to its end, quietly; its last lines become the error when it fails."""
+    done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise SetupError(f"{' '.join(command)} failed: exit {done.returncode}\n{tail}")
