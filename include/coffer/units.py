@@ -19,6 +19,7 @@ __all__ = [
     "RATE_ALLOWED",
     "SIZE_ALLOWED",
     "WINDOW_ALLOWED",
+    "UnitError",
     "Window",
     "format_duration",
     "format_percentage",
@@ -69,8 +70,23 @@ _PERCENTAGE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,12})?) ?%", re.ASCII)
 _WINDOW = re.compile(r"([0-9]{2}):([0-9]{2}) ?- ?([0-9]{2}):([0-9]{2})", re.ASCII)
 
 
-def _refusal(what: str, text: str, why: str, allowed: str) -> ValueError:
-    return ValueError(f"{what} {text[:40]!r}: {why}; allowed: {allowed}")
+class UnitError(ValueError):
+    """A text that is no quantity.
+
+    Args:
+        what: The kind of quantity, such as ``size``.
+        text: What was read; shown shortened.
+        why: What is wrong with it, in a few words.
+        allowed: What is allowed instead.
+    """
+
+    def __init__(self, what: str, text: str, why: str, allowed: str) -> None:
+        super().__init__(what, text, why, allowed)
+        self.what, self.text, self.why, self.allowed = what, text, why, allowed
+
+    def __str__(self) -> str:
+        """Return the kind, the value, the cause and what is allowed, in one line."""
+        return f"{self.what} {self.text[:40]!r}: {self.why}; allowed: {self.allowed}"
 
 
 # ------------------------------------------------------------------------------------------------ sizes and rates
@@ -85,16 +101,17 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         why = "it has no unit" if text.strip().isdigit() else "not a size"
-        raise _refusal("size", text, why, SIZE_ALLOWED)
+        raise UnitError("size", text, why, SIZE_ALLOWED)
     whole, fraction, unit = match[1], match[2] or "", match[3]
     factor = _SIZE_UNITS.get(unit)
     if factor is None:
         # "Mb" is a megabit to a network engineer: a factor of eight must not hang on a shift key.
         why = f"unit {unit!r} would be bits" if unit.endswith("b") and len(unit) == 2 else f"unknown unit {unit!r}"
-        raise _refusal("size", text, why, SIZE_ALLOWED)
-    size_bytes, rest = divmod(int(whole + fraction) * factor, 10 ** len(fraction))
+        raise UnitError("size", text, why, SIZE_ALLOWED)
+    scale: int = 10 ** len(fraction)
+    size_bytes, rest = divmod(int(whole + fraction) * factor, scale)
     if rest:
-        raise _refusal("size", text, "not a whole number of bytes", SIZE_ALLOWED)
+        raise UnitError("size", text, "not a whole number of bytes", SIZE_ALLOWED)
     return size_bytes
 
 
@@ -129,13 +146,13 @@ def parse_rate(text: str) -> int:
     """
     size, slash, second = text.strip().partition("/")
     if not slash or second.strip() not in ("s", "sec", "second"):
-        raise _refusal("rate", text, "it does not end in /s", RATE_ALLOWED)
+        raise UnitError("rate", text, "it does not end in /s", RATE_ALLOWED)
     try:
         rate = parse_size(size)
-    except ValueError as error:
-        raise ValueError(f"rate {text[:40]!r}: {error}") from None
+    except UnitError as error:
+        raise UnitError("rate", text, error.why, RATE_ALLOWED) from None
     if rate == 0:
-        raise _refusal("rate", text, "zero would never end", RATE_ALLOWED)
+        raise UnitError("rate", text, "zero would never end", RATE_ALLOWED)
     return rate
 
 
@@ -163,10 +180,10 @@ def parse_duration(text: str) -> int:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         why = "it has no unit" if text.strip().isdigit() else "not a duration"
-        raise _refusal("duration", text, why, DURATION_ALLOWED)
+        raise UnitError("duration", text, why, DURATION_ALLOWED)
     unit_s = _DURATION_UNITS_S.get(match[2])
     if unit_s is None:
-        raise _refusal("duration", text, f"unknown unit {match[2]!r}", DURATION_ALLOWED)
+        raise UnitError("duration", text, f"unknown unit {match[2]!r}", DURATION_ALLOWED)
     return int(match[1]) * unit_s
 
 
@@ -182,7 +199,7 @@ def format_duration(duration_s: int) -> str:
 
 
 def human_duration(duration_s: float) -> str:
-    """Return a duration [s] rounded for reading, two units at most: ``0.42 s``, ``12.3 s``, ``3 min 20 s``, ``2 d 4 h``."""
+    """Return a duration [s] rounded for reading, in two units at most: ``0.42 s``, ``3 min 20 s``, ``2 d 4 h``."""
     if duration_s < 9.995:
         return f"{duration_s:.2f} s"
     if duration_s < 59.95:
@@ -206,10 +223,10 @@ def parse_percentage(text: str) -> float:
     """
     match = _PERCENTAGE.fullmatch(text.strip())
     if match is None:
-        raise _refusal("percentage", text, "not a percentage", PERCENTAGE_ALLOWED)
+        raise UnitError("percentage", text, "not a percentage", PERCENTAGE_ALLOWED)
     percent = float(match[1])
     if percent > 100:
-        raise _refusal("percentage", text, "over 100 %", PERCENTAGE_ALLOWED)
+        raise UnitError("percentage", text, "over 100 %", PERCENTAGE_ALLOWED)
     return percent / 100
 
 
@@ -301,14 +318,14 @@ def parse_window(text: str) -> Window:
     """
     match = _WINDOW.fullmatch(text.strip())
     if match is None:
-        raise _refusal("window", text, "not a window", WINDOW_ALLOWED)
+        raise UnitError("window", text, "not a window", WINDOW_ALLOWED)
     start_h, start_m, end_h, end_m = (int(group) for group in match.groups())
     if start_h > 23 or start_m > 59:
-        raise _refusal("window", text, f"there is no time {match[1]}:{match[2]}", WINDOW_ALLOWED)
+        raise UnitError("window", text, f"there is no time {match[1]}:{match[2]}", WINDOW_ALLOWED)
     if end_m > 59 or end_h * 60 + end_m > _MINUTES_A_DAY:
-        raise _refusal("window", text, f"there is no time {match[3]}:{match[4]}", WINDOW_ALLOWED)
+        raise UnitError("window", text, f"there is no time {match[3]}:{match[4]}", WINDOW_ALLOWED)
     start_minute, end_minute = start_h * 60 + start_m, end_h * 60 + end_m
     if start_minute == end_minute:
-        raise _refusal("window", text, "it is empty (the whole day is 00:00-24:00)", WINDOW_ALLOWED)
+        raise UnitError("window", text, "it is empty (the whole day is 00:00-24:00)", WINDOW_ALLOWED)
     # 22:00-00:00 ends at the midnight that follows: one spelling inside, so that equal windows compare equal.
     return Window(start_minute, end_minute or _MINUTES_A_DAY)

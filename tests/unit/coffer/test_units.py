@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from datetime import UTC, datetime, time, timedelta
@@ -310,7 +311,7 @@ def test_window_is_half_open() -> None:
 
 @given(WINDOWS, st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2030, 1, 1), timezones=st.just(BERLIN)))
 def test_window_ends_after_the_moment_within_a_day(window: Window, moment: datetime) -> None:
-    """The next end is later than the moment, at most a day and the clock's change away, at the end's wall-clock time."""
+    """The next end is later than the moment, at most a day and an hour away, at the end's wall-clock time."""
     end = window.end_after(moment)
     away = end.astimezone(UTC) - moment.astimezone(UTC)
     assert timedelta(0) < away <= timedelta(hours=25)
@@ -363,6 +364,14 @@ def test_units_import_nothing_heavy() -> None:
     code = "import sys; before = set(sys.modules); import coffer.units; print(*sorted(set(sys.modules) - before))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert [] == [name for name in loaded if name in {"dataclasses", "inspect", "decimal", "fractions", "pydantic"}]
+
+
+def test_refusal_survives_pickling() -> None:
+    """A UnitError carried between processes keeps its parts."""
+    with pytest.raises(units.UnitError) as caught:
+        parse_size("64Mb")
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(caught.value), "unit 'Mb' would be bits") == (str(copy), copy.why)
 
 
 def test_public_names_are_sorted_and_exist() -> None:
