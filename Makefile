@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check format test test-full bench lock clean
+.PHONY: help setup demo up check format test test-full bench docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test-full: setup ## Run every test, the slow ones too, and hold the engine to it
 
 bench: setup ## Measure against restic, borg and tar; writes benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks
+
+docs: setup ## Write the generated pages of docs/ anew
+	@$(BIN)/python scripts/generate_errors_md.py
 
 lock: setup ## Pin anew: requirements*.in -> requirements*.txt
 	@$(BIN)/python scripts/lock_requirements.py

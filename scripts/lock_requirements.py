@@ -1,7 +1,7 @@
 """Pin the requirements anew: `requirements*.in` to `requirements*.txt`, by uv.
 
-Owns: the two pinned files. The development file is resolved with the first one as a constraint, so both name one
-version of each package. Pins that still fit are kept; `--upgrade` takes the newest of all.
+Owns: the two pinned files, for Python 3.11 on Linux. The development file is resolved with the first one as a
+constraint, so both name one version of each package. Pins that still fit are kept; `--upgrade` takes the newest of all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 UV = ROOT / ".venv" / "bin" / "uv"
 # No index address and no command line: the file must not depend on who compiled it, nor where.
-OPTIONS = ("--quiet", "--universal", "--python-version", "3.11", "--no-emit-index-url", "--no-header")
+OPTIONS = ("--quiet", "--python-version", "3.11", "--no-emit-index-url", "--no-header")
 
 
 def main() -> int:
