@@ -33,9 +33,9 @@ class ChunkParams:
     avg_bytes: int = MIB
     max_bytes: int = 4 * MIB
     bundle_below_bytes: int = 512 * KIB
-    bundle_min_bytes: int = 2 * MIB
+    bundle_min_bytes: int = 3 * MIB
     bundle_avg_bytes: int = MIB
-    bundle_max_bytes: int = 4 * MIB
+    bundle_max_bytes: int = 6 * MIB
 
 
 class Cutter:

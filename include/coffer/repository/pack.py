@@ -85,10 +85,16 @@ class PackBuilder:
         return len(self._rows)
 
     def add(self, chunk_id: ChunkId, type_: int, codec: int, payload: bytes | memoryview, raw_length: int) -> None:
-        """Seal one chunk at the next position."""
+        """Seal one chunk at the next position, and open it again before it counts.
+
+        Raises:
+            ObjectCorruptError: It does not open to what was sealed (faulty memory); the pack is spent.
+        """
         sealed_length = len(payload) + TAG_BYTES
         meta = FrameMeta(len(self._rows), type_, codec, raw_length, sealed_length)
         sealed = self._key.seal(payload, meta)
+        if self._key.open(sealed, meta, "new pack") != payload:
+            raise ObjectCorruptError("new pack: a frame does not open to what was sealed")
         self._rows.append(ROW.pack(chunk_id, self.size_bytes, sealed_length, raw_length, type_, codec))
         self._append(sealed)
 

@@ -1,0 +1,306 @@
+"""One block of a manifest: some thousand entries in columns, in three sections that change at different paces.
+
+*Stable* (names, owners, sizes …), *times* (mtime, ctime) and *content* (ids and places) are chunks of their own, so that
+touching every file stores the times anew and nothing else. Layout in docs/format.md §6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+
+from coffer.errors import ObjectCorruptError, SizeLimitError
+from coffer.ids import CHUNK_ID_BYTES, CONTENT_ID_BYTES, ChunkId, ContentId
+from coffer.repository.columns import pack_blob, pack_ints, unpack_blob, unpack_ints
+from coffer.repository.entries import Content, Entry, Extent, known_kind
+
+# The stat row of an entry, as the walk makes it: order of the columns in the sections too.
+Row = tuple[int, int, int, int, int, int, int, int, int]
+MODE, UID, GID, SIZE, INO, DEV, NLINK, MTIME, CTIME = range(9)
+_STABLE_COLUMNS = (MODE, UID, GID, SIZE, INO, DEV, NLINK)
+_TIME_COLUMNS = (MTIME, CTIME)
+
+MAX_BLOCK_ENTRIES = 1 << 16  # (I7); a writer closes a block far earlier
+_HOLE = 0  # references in the content section: 0 a hole, 2n+2 chunk n, 2n+3 list chunk n
+
+Extras = tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]  # rdev, link target, xattrs
+NO_EXTRAS: Extras = (0, b"", ())
+
+
+@dataclass(slots=True)
+class Group:
+    """Entries of one folder (or a piece of a very large one).
+
+    Attributes:
+        folder: Path of the folder, relative to the root.
+        names: Names in the folder, sorted, no two alike.
+        rows: A stat row for each.
+        extras: A row's index → what only some entries have.
+        contents: A row's index → content, for regular files that are not empty.
+    """
+
+    folder: bytes
+    names: list[bytes]
+    rows: list[Row]
+    extras: dict[int, Extras] = field(default_factory=dict)
+    contents: dict[int, Content] = field(default_factory=dict)
+
+    def entry(self, at: int) -> Entry:
+        """Return the entry of one row."""
+        mode, uid, gid, size, ino, dev, nlink, mtime, ctime = self.rows[at]
+        rdev, target, xattrs = self.extras.get(at, NO_EXTRAS)
+        path = self.folder + b"/" + self.names[at] if self.folder else self.names[at]
+        content = self.contents.get(at)
+        return Entry(path, mode, uid, gid, size, mtime, ctime, ino, dev, nlink, rdev, target, xattrs, content)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the entries, sorted by name."""
+        return map(self.entry, range(len(self.rows)))
+
+
+# --------------------------------------------------------------------------------------------------------- encoding
+
+
+def encode_stable(groups: Sequence[Group]) -> bytes:
+    """Return the stable section of a block."""
+    rows = [row for group in groups for row in group.rows]
+    parts = [
+        pack_blob(b"\0".join([group.folder for group in groups])),
+        pack_ints([len(group.rows) for group in groups]),
+        pack_blob(b"\0".join([name for group in groups for name in group.names])),
+    ]
+    parts += [pack_ints(list(map(itemgetter(column), rows))) for column in _STABLE_COLUMNS]
+    parts.append(_encode_extras(groups))
+    return b"".join(parts)
+
+
+def encode_times(groups: Sequence[Group]) -> bytes:
+    """Return the times section of a block."""
+    rows = [row for group in groups for row in group.rows]
+    return b"".join([pack_ints(list(map(itemgetter(column), rows))) for column in _TIME_COLUMNS])
+
+
+def _encode_extras(groups: Sequence[Group]) -> bytes:
+    """Each distinct extra once (one ACL is shared by a whole tree), and which entry has which."""
+    table: dict[Extras, int] = {}
+    places: list[int] = []
+    which: list[int] = []
+    base = 0
+    for group in groups:
+        for at in sorted(group.extras):
+            places.append(base + at)
+            which.append(table.setdefault(group.extras[at], len(table)))
+        base += len(group.rows)
+    parts = [pack_ints(places), pack_ints(which), pack_ints([extras[0] for extras in table])]
+    for _, target, xattrs in table:
+        parts += (pack_blob(target), pack_ints([len(xattrs)]))
+        parts += [pack_blob(part) for pair in xattrs for part in pair]
+    return b"".join(parts)
+
+
+def encode_content(groups: Sequence[Group]) -> bytes:
+    """Return the content section of a block, or nothing where no entry has content."""
+    coder = _ContentEncoder()
+    base = 0
+    for group in groups:
+        for at in sorted(group.contents):
+            coder.add(base + at, group.contents[at])
+        base += len(group.rows)
+    return coder.finish() if coder.places else b""
+
+
+class _ContentEncoder:
+    def __init__(self) -> None:
+        self.places: list[int] = []
+        self._ids: list[bytes] = []
+        self._counts: list[int] = []
+        self._refs: list[int] = []
+        self._offsets: list[int] = []  # less the end of the last run in the same chunk: 0 for files bundled in order
+        self._lengths: list[int] = []
+        self._chunks: dict[bytes, int] = {}
+        self._ends: list[int] = []
+
+    def add(self, place: int, content: Content) -> None:
+        self.places.append(place)
+        self._ids.append(content.content_id)
+        self._counts.append(len(content.extents))
+        for chunk_id, offset, length, indirect in content.extents:
+            self._lengths.append(length)
+            if chunk_id is None:
+                self._refs.append(_HOLE)
+                self._offsets.append(0)
+                continue
+            known = self._chunks.setdefault(chunk_id, len(self._chunks))
+            if known == len(self._ends):
+                self._ends.append(0)
+            self._refs.append(2 * known + 2 + indirect)
+            self._offsets.append(offset - self._ends[known])
+            self._ends[known] = offset + length
+
+    def finish(self) -> bytes:
+        single = all(count == 1 for count in self._counts)
+        # A file of one extent has the entry's size as its length: not written twice.
+        lengths = [] if single else self._lengths
+        return b"".join(
+            [
+                pack_ints(self.places),
+                pack_blob(b"".join(self._ids)),
+                pack_ints(self._counts),
+                pack_ints(self._refs),
+                pack_ints(self._offsets),
+                pack_ints(lengths),
+                pack_blob(b"".join(self._chunks)),
+            ]
+        )
+
+
+# --------------------------------------------------------------------------------------------------------- decoding
+
+
+def decode_block(stable: bytes, times: bytes, content: bytes, what: str) -> list[Group]:
+    """Return the groups of a block from its three sections; everything in them is checked.
+
+    Raises:
+        ObjectCorruptError: They do not fit together, or hold what no writer writes.
+        SizeLimitError: A count is over its cap.
+    """
+    groups, at = _decode_names(stable, what)
+    total = sum(len(group.names) for group in groups)
+    columns: list[list[int]] = []
+    for _ in _STABLE_COLUMNS:
+        values, at = unpack_ints(stable, at, what)
+        columns.append(values)
+    at_times = 0
+    for _ in _TIME_COLUMNS:
+        values, at_times = unpack_ints(times, at_times, what)
+        columns.append(values)
+    if any(len(values) != total for values in columns):
+        raise ObjectCorruptError(f"{what}: columns of different lengths")
+    rows: list[Row] = list(zip(*columns, strict=True))  # type: ignore[arg-type]  # nine columns make nine-tuples
+    if not all(map(known_kind, set(columns[0]))) or (columns[3] and min(columns[3]) < 0):
+        raise ObjectCorruptError(f"{what}: a mode or size that no file has")
+    _deal(groups, rows)
+    _decode_extras(groups, stable, at, what)
+    if content:
+        _decode_content(groups, content, what)
+    return groups
+
+
+def decode_names(stable: bytes, what: str) -> list[tuple[bytes, list[bytes]]]:
+    """Return (folder, names) of each group, from the stable section alone."""
+    return [(group.folder, group.names) for group in _decode_names(stable, what)[0]]
+
+
+def _decode_names(stable: bytes, what: str) -> tuple[list[Group], int]:
+    folders_blob, at = unpack_blob(stable, 0, what)
+    counts, at = unpack_ints(stable, at, what)
+    names_blob, at = unpack_blob(stable, at, what)
+    folders = folders_blob.split(b"\0")
+    total = sum(counts)
+    if len(folders) != len(counts) or (counts and min(counts) < 1):
+        raise ObjectCorruptError(f"{what}: folders and counts differ")
+    if total > MAX_BLOCK_ENTRIES:
+        raise SizeLimitError(f"{what}: block of {total} entries is over the cap of {MAX_BLOCK_ENTRIES}")
+    names = names_blob.split(b"\0")
+    if len(names) != total:
+        raise ObjectCorruptError(f"{what}: {len(names)} names for {total} entries")
+    groups: list[Group] = []
+    first = 0
+    for folder, count in zip(folders, counts, strict=True):
+        groups.append(Group(folder, names[first : first + count], []))
+        first += count
+    return groups, at
+
+
+def _deal(groups: list[Group], rows: list[Row]) -> None:
+    first = 0
+    for group in groups:
+        group.rows = rows[first : first + len(group.names)]
+        first += len(group.names)
+
+
+def _decode_extras(groups: list[Group], stable: bytes, at: int, what: str) -> None:
+    places, at = unpack_ints(stable, at, what)
+    which, at = unpack_ints(stable, at, what)
+    rdevs, at = unpack_ints(stable, at, what)
+    table: list[Extras] = []
+    for rdev in rdevs:
+        target, at = unpack_blob(stable, at, what)
+        counts, at = unpack_ints(stable, at, what)
+        parts: list[bytes] = []
+        for _ in range(2 * (counts[0] if counts else 0)):
+            part, at = unpack_blob(stable, at, what)
+            parts.append(part)
+        table.append((rdev, target, tuple(zip(parts[::2], parts[1::2], strict=True))))
+    if len(places) != len(which) or any(not 0 <= index < len(table) for index in which):
+        raise ObjectCorruptError(f"{what}: extras do not fit")
+    for (group, local), index in zip(_locate(groups, places, what), which, strict=True):
+        group.extras[local] = table[index]
+
+
+def _decode_content(groups: list[Group], content: bytes, what: str) -> None:
+    places, at = unpack_ints(content, 0, what)
+    ids, at = unpack_blob(content, at, what)
+    counts, at = unpack_ints(content, at, what)
+    refs, at = unpack_ints(content, at, what)
+    offsets, at = unpack_ints(content, at, what)
+    lengths, at = unpack_ints(content, at, what)
+    table, at = unpack_blob(content, at, what)
+    chunks = [ChunkId(table[i : i + CHUNK_ID_BYTES]) for i in range(0, len(table), CHUNK_ID_BYTES)]
+    total = sum(counts)
+    fits = (
+        len(ids) == CONTENT_ID_BYTES * len(places)
+        and len(counts) == len(places)
+        and len(refs) == len(offsets) == total
+        and len(lengths) in ((total,) if total != len(places) else (0, total))
+        and not (counts and min(counts) < 1)
+        and not (refs and (min(refs) < 0 or max(refs) >= 2 * len(chunks) + 2))
+    )
+    if not fits:
+        raise ObjectCorruptError(f"{what}: content section does not fit together")
+    ends = [0] * len(chunks)
+    extent = 0
+    for number, (group, local) in enumerate(_locate(groups, places, what)):
+        size = group.rows[local][SIZE]
+        extents: list[Extent] = []
+        for _ in range(counts[number]):
+            length = lengths[extent] if lengths else size
+            extents.append(_extent(refs[extent], offsets[extent], length, chunks, ends, what))
+            extent += 1
+        content_id = ContentId(ids[CONTENT_ID_BYTES * number : CONTENT_ID_BYTES * (number + 1)])
+        if sum(e.length for e in extents) != size:
+            raise ObjectCorruptError(f"{what}: extents do not add up to the file's size")
+        group.contents[local] = Content(content_id, tuple(extents))
+
+
+def _extent(ref: int, offset_delta: int, length: int, chunks: list[ChunkId], ends: list[int], what: str) -> Extent:
+    if length < 1:
+        raise ObjectCorruptError(f"{what}: extent of {length} bytes")
+    if ref == _HOLE:
+        return Extent(None, 0, length)
+    known, indirect = divmod(ref - 2, 2)
+    if known < 0:
+        raise ObjectCorruptError(f"{what}: reference {ref} means nothing")
+    offset = ends[known] + offset_delta
+    if offset < 0:
+        raise ObjectCorruptError(f"{what}: extent starts before its chunk")
+    ends[known] = offset + length
+    return Extent(chunks[known], offset, length, bool(indirect))
+
+
+def _locate(groups: list[Group], places: list[int], what: str) -> Iterator[tuple[Group, int]]:
+    """Yield (group, index in it) of each place; places are counted over the block and rise."""
+    group_iter = iter(groups)
+    group, base, limit, last = None, 0, 0, -1
+    for place in places:
+        if place <= last:
+            raise ObjectCorruptError(f"{what}: places do not rise")
+        last = place
+        while place >= limit:
+            group = next(group_iter, None)
+            if group is None:
+                raise ObjectCorruptError(f"{what}: place {place} is outside the block")
+            base, limit = limit, limit + len(group.rows)
+        assert group is not None  # limit > 0 only once there is one
+        yield group, place - base

@@ -1,0 +1,253 @@
+"""The repository as a whole: made, opened, listed, read, and committed to."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from coffer.backends.base import Backend
+from coffer.chunking.cutter import ChunkParams
+from coffer.clock import SYSTEM_CLOCK, Clock
+from coffer.crypto.kdf import Argon2Params
+from coffer.crypto.kek import Unlocker
+from coffer.crypto.keyring import Keyring
+from coffer.errors import (
+    CofferError,
+    LeaseLostError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    RepositoryExistsError,
+    SnapshotAmbiguousError,
+    SnapshotNotFoundError,
+)
+from coffer.ids import ChunkId, PackId
+from coffer.repository import keys, snapshot
+from coffer.repository.heads import Head, HeadStore
+from coffer.repository.index import ChunkIndex, load_index
+from coffer.repository.lease import Lease
+from coffer.repository.manifest import ManifestReader
+from coffer.repository.pack import read_table
+from coffer.repository.reader import ChunkReader
+from coffer.repository.settings import NAME as SETTINGS_NAME
+from coffer.repository.settings import RepositorySettings, new_settings, read_settings
+from coffer.repository.snapshot import Snapshot
+
+PACKS_PREFIX = "packs/"
+_LATEST = re.compile(r"latest(?::(?P<source>[^@]+))?(?:@(?P<time>.+))?")
+
+
+class Repository:
+    """An open repository. Thread-safe for reading; a run writes through one `ChunkWriter`."""
+
+    def __init__(
+        self, backend: Backend, settings: RepositorySettings, keyring: Keyring, heads: HeadStore | None, clock: Clock
+    ) -> None:
+        """Use `create` or `open`."""
+        self.backend = backend
+        self.settings = settings
+        self.keyring = keyring
+        self.heads = heads
+        self.clock = clock
+        self._index: ChunkIndex | None = None
+        self._reader: ChunkReader | None = None
+
+    @classmethod
+    def create(
+        cls,
+        backend: Backend,
+        unlocker: Unlocker,
+        *,
+        chunking: ChunkParams | None = None,
+        argon2: Argon2Params | None = None,
+        heads: HeadStore | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> Repository:
+        """Make a new repository; on return it is durable. coffer.json is put last: a killed init leaves no repository.
+
+        Raises:
+            RepositoryExistsError: There is one, or the remains of an init; nothing was changed.
+        """
+        if next(iter(backend.list("keys/")), None) is not None or _exists(backend, SETTINGS_NAME):
+            raise RepositoryExistsError(
+                f"{backend.url}: holds a repository, or the remains of an unfinished init",
+                hint="Choose another location. If an init was killed here and nothing was backed up, empty the folder.",
+            )
+        settings = new_settings(unlocker.kind, chunking or ChunkParams(), argon2 or Argon2Params(), clock)
+        keyring = keys.create_keys(backend, settings, unlocker)
+        backend.put(SETTINGS_NAME, [settings.raw])
+        return cls(backend, settings, keyring, heads, clock)
+
+    @classmethod
+    def open(
+        cls, backend: Backend, unlocker: Unlocker, *, heads: HeadStore | None = None, clock: Clock = SYSTEM_CLOCK
+    ) -> Repository:
+        """Open a repository: reads coffer.json and the wrapped keys, nothing else.
+
+        Raises:
+            NotARepositoryError, FormatVersionError, WrongKeyError, KeyMissingError, ObjectCorruptError: It cannot be opened.
+        """
+        settings = read_settings(backend)
+        keyring = keys.open_keys(backend, settings, unlocker)
+        return cls(backend, settings, keyring, heads, clock)
+
+    @property
+    def id(self) -> bytes:
+        """The repository's id [16 bytes]."""
+        return self.settings.repository_id
+
+    def index(self) -> ChunkIndex:
+        """Return the chunk index; read from the store on first use."""
+        if self._index is None:
+            self._index = load_index(self.backend, self.keyring)
+        return self._index
+
+    def reader(self) -> ChunkReader:
+        """Return the reader of chunks."""
+        if self._reader is None:
+            self._reader = ChunkReader(self.backend, self.keyring, self.index())
+        return self._reader
+
+    def manifest(self, of: Snapshot) -> ManifestReader:
+        """Return the reader of a snapshot's manifest; reads its root."""
+        return ManifestReader(self.reader(), ChunkId(of.manifest_root))
+
+    def close(self) -> None:
+        """Close the backend; idempotent."""
+        self.backend.close()
+
+    # ----------------------------------------------------------------------------------------------- snapshots
+
+    def snapshots(self, source: str | None = None) -> list[Snapshot]:
+        """Return the snapshots, of one source or of all, oldest first.
+
+        Raises:
+            ObjectCorruptError, SignatureError: One is damaged; `coffer check` names them all.
+        """
+        prefix = snapshot.PREFIX
+        if source is not None:
+            prefix += self.keyring.ids.source_tag(source) + "-"
+        found = [self.load_snapshot(info.name) for info in list(self.backend.list(prefix))]
+        return sorted((s for s in found if s is not None), key=lambda s: (s.started_ns, s.name))
+
+    def load_snapshot(self, name: str) -> Snapshot | None:
+        """Return the snapshot at an object name, or None where the mark of a revoked writer stands."""
+        data = self.backend.get(name)
+        if snapshot.is_revoked(data):
+            return None
+        return snapshot.decode_snapshot(self.keyring, name, data)
+
+    def newest(self, source: str, *, below: int | None = None) -> Snapshot | None:
+        """Return the newest snapshot of a source, or the newest with a sequence number under `below`."""
+        tag = self.keyring.ids.source_tag(source)
+        names = [info.name for info in self.backend.list(f"{snapshot.PREFIX}{tag}-")]
+        for name in sorted(names, reverse=True):
+            if below is not None and snapshot.parse_name(name)[1] >= below:
+                continue
+            found = self.load_snapshot(name)
+            if found is not None:
+                return found
+        return None
+
+    def resolve(self, name: str) -> Snapshot:
+        """Return the snapshot that a user names: an id's prefix, latest, latest:SOURCE, latest:SOURCE@2026-11-01.
+
+        A time means the newest snapshot finished at or before it; a date alone means the end of that day (UTC).
+
+        Raises:
+            SnapshotNotFoundError, SnapshotAmbiguousError: None fits, or several.
+        """
+        match = _LATEST.fullmatch(name)
+        if match is None:
+            return self._by_prefix(name)
+        source, moment = match["source"], match["time"]
+        candidates = self.snapshots(source)
+        if moment is not None:
+            limit_ns = _parse_moment_ns(moment)
+            candidates = [s for s in candidates if s.finished_ns <= limit_ns]
+        if not candidates:
+            of = f" of source {source!r}" if source else ""
+            until = f" until {moment}" if moment else ""
+            raise SnapshotNotFoundError(f"snapshot {name!r}: there is none{of}{until}")
+        return max(candidates, key=lambda s: (s.finished_ns, s.sequence))
+
+    def _by_prefix(self, prefix: str) -> Snapshot:
+        if not re.fullmatch(r"[0-9a-f]{1,16}", prefix):
+            raise SnapshotNotFoundError(
+                f"snapshot {prefix!r}: not an id (hex digits), nor latest, latest:SOURCE or latest:SOURCE@DATE"
+            )
+        names = [info.name for info in self.backend.list(snapshot.PREFIX)]
+        fitting = [name for name in names if snapshot.snapshot_id(self.id, name).startswith(prefix)]
+        found = [s for s in map(self.load_snapshot, fitting) if s is not None]
+        if not found:
+            raise SnapshotNotFoundError(f"snapshot {prefix!r}: there is none")
+        if len(found) > 1:
+            ids = ", ".join(s.id for s in found[:5])
+            raise SnapshotAmbiguousError(f"snapshot {prefix!r}: fits {len(found)} of them ({ids})")
+        return found[0]
+
+    # ----------------------------------------------------------------------------------------------- committing
+
+    def commit(self, lease: Lease, draft: Snapshot) -> Snapshot:
+        """Put the snapshot: the one act that makes a backup exist (invariant I3).
+
+        Args:
+            lease: The writer's lease, which fixes the name.
+            draft: The snapshot; its `previous_*` fields and `sha256` are filled in here.
+
+        Returns:
+            The snapshot as it is stored. On return it is durable, and remembered as the source's head outside the store.
+
+        Raises:
+            LeaseLostError: The writer was revoked; nothing was committed.
+        """
+        before = self.newest(draft.source, below=lease.sequence)
+        if before is not None:
+            draft = replace(draft, previous_sequence=before.sequence, previous_sha256=before.sha256)
+        data = snapshot.encode_snapshot(self.keyring, draft)
+        try:
+            self.backend.put(draft.name, [data])
+        except ObjectExistsError:
+            raise LeaseLostError(f"{draft.name}: the writer was revoked; nothing was committed") from None
+        committed = replace(draft, sha256=hashlib.sha256(data).hexdigest())
+        if self.heads is not None:
+            self.heads.remember(self.id, lease.source_tag, Head(committed.sequence, committed.sha256))
+        return committed
+
+    def orphan_packs(self) -> Iterator[tuple[PackId, bytes]]:
+        """Yield (pack id, plain table) of packs that no index segment names: the work of writers that died.
+
+        Packs that cannot be read are passed over: nothing refers to them, and `check` reports them.
+        """
+        known = self.index().pack_ids()
+        for info in list(self.backend.list(PACKS_PREFIX)):
+            pack_id = PackId(bytes.fromhex(info.name.rpartition("/")[2]))
+            if pack_id in known:
+                continue
+            with contextlib.suppress(CofferError):
+                yield pack_id, read_table(self.backend, self.keyring, pack_id, info.size_bytes)
+
+
+def _exists(backend: Backend, name: str) -> bool:
+    try:
+        backend.stat(name)
+    except ObjectNotFoundError:
+        return False
+    return True
+
+
+def _parse_moment_ns(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SnapshotNotFoundError(
+            f"time {text!r}: not of the form 2026-11-01 or 2026-11-01T03:00 (UTC unless it says otherwise)"
+        ) from None
+    if len(text) == len("2026-11-01"):
+        moment += timedelta(days=1, microseconds=-1)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1_000_000) * 1000 + 999
