@@ -53,6 +53,11 @@ def functions(module: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDe
     return (node for node in ast.walk(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
+def cases_in(module: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The test functions and test methods of the code."""
+    return [function for function in functions(module) if function.name.startswith("test_")]
+
+
 def label(path: Path) -> str:
     """The file's name within the project."""
     return str(path.relative_to(ROOT))

@@ -2,19 +2,14 @@
 
 import ast
 
-from tests.architecture.sources import functions, imported_modules, label, python_files, tree
+from tests.architecture.sources import cases_in, imported_modules, label, python_files, tree
 
 TEST_FILES = [path for path in python_files("tests") if path.name.startswith("test_")]
 
 
-def cases_of(path):
-    """The test functions and methods of a file."""
-    return [function for function in functions(tree(path)) if function.name.startswith("test_")]
-
-
 def test_every_test_states_its_claim():
     """Every test function has a docstring."""
-    everything = [(path, function) for path in TEST_FILES for function in cases_of(path)]
+    everything = [(path, function) for path in TEST_FILES for function in cases_in(tree(path))]
     assert len(everything) > 20
     silent = [f"{label(path)}:{function.lineno}" for path, function in everything if not ast.get_docstring(function)]
     assert silent == []
