@@ -212,7 +212,11 @@ class LocalBackend:
     def _open_object(self, name: str) -> int:
         folder, _, leaf = name.rpartition("/")
         with self._opened(folder) as dir_fd:
-            return os.open(leaf, _OPEN_OBJECT, dir_fd=dir_fd)
+            fd = os.open(leaf, _OPEN_OBJECT, dir_fd=dir_fd)
+        if not stat_module.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise _not_found(name)
+        return fd
 
     def _list_below(self, folder: str, leaf_prefix: str) -> Iterator[ObjectInfo]:
         try:
@@ -290,12 +294,10 @@ def _write_durably(temp: Temporary, name: str, parts: Sequence[Buffer]) -> None:
 
 def _read_range(fd: int, name: str, offset: int, length: int | None) -> bytes:
     """Read exactly a range; the size is asked first, so that a false length takes no memory."""
-    status = os.fstat(fd)
-    if not stat_module.S_ISREG(status.st_mode):
-        raise _not_found(name)
-    stop = max(offset, status.st_size) if length is None else offset + length
-    if stop > status.st_size:
-        raise _short_read(name, status.st_size, stop)
+    size_bytes = os.fstat(fd).st_size
+    stop = max(offset, size_bytes) if length is None else offset + length
+    if stop > size_bytes:
+        raise _short_read(name, size_bytes, stop)
     missing_bytes = stop - offset
     pieces: list[bytes] = []
     while missing_bytes:
