@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coffer.config.filetree import FileTreeSource
     from coffer.config.loading import check_policy, find_policy, load_policy, parse_policy, project_folder_of
     from coffer.config.mistakes import PolicyMistake, format_mistakes
+    from coffer.config.notes import policy_notes
     from coffer.config.policy import Dedup, KeyReference, Location, Performance, Policy
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "format_mistakes",
     "load_policy",
     "parse_policy",
+    "policy_notes",
     "project_folder_of",
 ]
 
@@ -46,6 +48,7 @@ _MODULE_OF = {
     "find_policy": "loading",
     "load_policy": "loading",
     "parse_policy": "loading",
+    "policy_notes": "notes",
     "project_folder_of": "loading",
 }
 

@@ -79,7 +79,7 @@ def parse_cron(text: str) -> Cron:
     )
     cron = Cron(minutes, hours, days, months, frozenset(day % 7 for day in weekdays))
     # With a weekday given too, cron fires on either, so only a day of the month that stands alone can be impossible.
-    if fields[4].startswith("*") and not any(min(days) <= _DAYS_OF_MONTH[month - 1] for month in months):
+    if len(cron.weekdays) == 7 and not any(min(days) <= _DAYS_OF_MONTH[month - 1] for month in months):
         raise _refusal(text, "it never fires: no such day in those months")
     return cron
 
@@ -113,8 +113,9 @@ def _span(text: str, field: _Field, span: str) -> tuple[int, int]:
     if not dash:
         return first, first
     last = _number(text, field, last_text)
-    if last < first:
-        raise _refusal(text, f"{field.name} {span!r}: the range runs backwards")
+    # Airflow's croniter reads 5-5 as every hour there is, so a range of one number must not get that far.
+    if last <= first:
+        raise _refusal(text, f"{field.name} {span!r}: the range does not run upwards")
     return first, last
 
 

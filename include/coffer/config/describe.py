@@ -77,19 +77,19 @@ def _describe_union(parts: list[Any], metadata: tuple[Any, ...]) -> Description:
     if len(parts) == 1:
         return describe(parts[0], metadata)
     models = tuple(parts)
-    kinds = " or ".join(word for model in models for word in describe_field(model.model_fields["type"]).words)
+    kinds = " or ".join(map(type_of, models))
     return Description("block", f"a mapping with the key type: {kinds}, and that type's keys", models=models)
 
 
 def _describe_list(item: Any, metadata: tuple[Any, ...]) -> Description:
     inner = describe(item)
     plural = inner.kind + ("es" if inner.kind.endswith("s") else "s")
-    count = "one or more" if _limit(metadata, MinLen, "min_length") else "any number"
+    some = _limit(metadata, MinLen, "min_length")
     once = ", each once" if ONCE in metadata else ""
     if inner.words:
-        allowed = f"a list of {count} of {inner.allowed}{once}"
+        allowed = f"a list of {'one or more' if some else 'any'} of {inner.allowed}{once}"
     else:
-        allowed = f"a list of {count} of {plural}{once}; for each: {inner.allowed}"
+        allowed = f"a list of {'one or more' if some else 'any number of'} {plural}{once}; for each: {inner.allowed}"
     return Description(f"list of {plural}", allowed, inner.words, item=item)
 
 
@@ -126,6 +126,7 @@ class Entry(NamedTuple):
         model: The model that holds it.
         field: Its field in the model.
         description: What is allowed.
+        variant: The ``type`` of the block that holds it, where blocks of several types may stand; else empty.
     """
 
     key: str
@@ -133,9 +134,10 @@ class Entry(NamedTuple):
     model: type[PolicyModel]
     field: FieldInfo
     description: Description
+    variant: str
 
 
-def walk(model: type[PolicyModel], before: str = "") -> Iterator[Entry]:
+def walk(model: type[PolicyModel], before: str = "", variant: str = "") -> Iterator[Entry]:
     """Yield all keys below a model, each before the keys within it, in the order of the models.
 
     A key that several members of a union have comes once for each.
@@ -143,9 +145,14 @@ def walk(model: type[PolicyModel], before: str = "") -> Iterator[Entry]:
     for name, field in model.model_fields.items():
         key = before + name
         description = describe_field(field)
-        yield Entry(key, name, model, field, description)
+        yield Entry(key, name, model, field, description, variant)
         while description.item is not None:
             key += "[]" if get_origin(field.annotation) is tuple else ".<name>"
             description = describe(description.item)
         for inner in description.models:
-            yield from walk(inner, key + ".")
+            yield from walk(inner, key + ".", type_of(inner) if len(description.models) > 1 else "")
+
+
+def type_of(model: type[PolicyModel]) -> str:
+    """Return the word that the key ``type`` of a model allows, which is what tells it from its siblings."""
+    return describe_field(model.model_fields["type"]).words[0]

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from coffer.config.crosscheck import Finding, find_conflicts
-from coffer.config.describe import Description, Entry, describe, describe_field, known_keys, walk
+from coffer.config.describe import Description, Entry, describe, describe_field, known_keys, type_of, walk
 from coffer.config.document import Document, Path, parse_document
 from coffer.config.mistakes import PolicyMistake, key_text, may_be_secret, shown_value
 from coffer.config.policy import Policy
@@ -100,10 +100,8 @@ def _locate(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, Any, Descripti
     for part in loc:
         if part == "[key]":
             return path, path[-1], around, describe(Name)
-        if isinstance(value, dict) and part not in value and len(at.models) > 1:
-            at = at._replace(
-                models=tuple(model for model in at.models if part in describe_field(model.model_fields["type"]).words)
-            )
+        if len(at.models) > 1:  # what follows a union is the tag, even if the block has a key of that name
+            at = at._replace(models=tuple(model for model in at.models if type_of(model) == part))
             continue
         around, at = at, _step(at, part)
         path = (*path, part)
@@ -128,7 +126,7 @@ def _child(value: Any, part: str | int) -> Any:
 
 
 def _type_of(description: Description) -> Description:
-    words = tuple(word for model in description.models for word in describe_field(model.model_fields["type"]).words)
+    words = tuple(map(type_of, description.models))
     return Description("word", " or ".join(words), words)
 
 

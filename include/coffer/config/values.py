@@ -101,7 +101,7 @@ _PACK_SIZE = _size("1MB", "1GB")
 PackSize = Annotated[int, _PACK_SIZE[0], _PACK_SIZE[1]]
 """Size of a stored object [bytes]."""
 
-_BLOCK_ALLOWED = "a size that is a power of two, from 4KiB to 16MiB, such as 1MiB"
+_BLOCK_ALLOWED = "a size that is a power of two, from 4KiB to 4MiB, such as 1MiB"
 
 
 def _block_size(value: object) -> int:
@@ -109,8 +109,9 @@ def _block_size(value: object) -> int:
     size_bytes = parse_size(text)
     if size_bytes & (size_bytes - 1):
         raise UnitError("value", text, "not a power of two", _BLOCK_ALLOWED)
-    if not 2**12 <= size_bytes <= 2**24:
-        raise UnitError("value", text, "not within 4KiB to 16MiB", _BLOCK_ALLOWED)
+    # The largest piece is four times the average, and a stored frame holds at most 16 MiB (docs/format.md).
+    if not 2**12 <= size_bytes <= 2**22:
+        raise UnitError("value", text, "not within 4KiB to 4MiB", _BLOCK_ALLOWED)
     return size_bytes
 
 
