@@ -71,10 +71,12 @@ def test_the_documentation_names_only_targets_that_exist():
     """Each `make x` in a page is a target of the Makefile."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = {
-        (label(path), target)
+        (label(path), quoted or shown)
         for path in project_files()
         if path.suffix == ".md"
-        for target in re.findall(r"(?:`|^\s*)make ([a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        for quoted, shown in re.findall(
+            r"`make ([a-z-]+)[^`\n]*`|^\s*make ([a-z-]+)\s*$", path.read_text(encoding="utf-8"), re.MULTILINE
+        )
     }
     assert ("README.md", "test") in named
     assert {(page, target) for page, target in named if target not in targets} == set()
