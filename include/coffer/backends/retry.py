@@ -23,7 +23,7 @@ _COMPARE_BYTES = 8 << 20
 class RetryPolicy:
     """How often and how long to try.
 
-    The pause before try n+1 is drawn evenly from [0, min(cap_s, base_s * 2**n)] ("full jitter"): clients that failed
+    The pause after try n is drawn evenly from [0, min(cap_s, base_s * 2**(n - 1))] ("full jitter"): clients that failed
     together come back apart. Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
 
     Attributes:
@@ -42,6 +42,11 @@ class RetryPolicy:
         """Refuse what makes no sense."""
         if self.attempts < 1 or self.base_s < 0 or self.cap_s < 0 or self.deadline_s < 0:
             raise ValueError(f"retry policy makes no sense: {self}")
+
+    def longest_pause_s(self, tried: int) -> float:
+        """Return the longest pause after so many tries [s]."""
+        # 2^60 times any base is over any cap, and no power overflows.
+        return min(self.cap_s, self.base_s * 2.0 ** min(tried - 1, 60))
 
 
 DEFAULT_RETRY_POLICY = RetryPolicy()
@@ -177,10 +182,11 @@ class RetryBackend(BackendWrapper):
             try:
                 return call()
             except BackendUnavailableError as error:
-                pause_s = self._uniform() * min(self._policy.cap_s, self._policy.base_s * 2.0 ** (tried - 1))
-                elapsed_s = self._clock.monotonic_s() - begun_s
-                if tried == self._policy.attempts or elapsed_s + pause_s > self._policy.deadline_s:
-                    error.details["attempts"] = tried
+                error.details["attempts"] = tried
+                if tried == self._policy.attempts:
+                    raise
+                pause_s = self._uniform() * self._policy.longest_pause_s(tried)
+                if self._clock.monotonic_s() - begun_s + pause_s > self._policy.deadline_s:
                     raise
             self._sleep(pause_s)
         raise AssertionError("unreachable: the last try returns or raises")  # pragma: no cover - for the type checker

@@ -264,7 +264,7 @@ class TestVanishedRoot:
             lambda: store.get("packs/ab/1"),
             lambda: store.get("packs/ab/1", 0, 1),
             lambda: store.stat("packs/ab/1"),
-            lambda: store.list(),
+            store.list,
             lambda: store.delete("packs/ab/1"),
         ):
             with pytest.raises(BackendLocationError, match="was removed"):
