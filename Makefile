@@ -30,10 +30,10 @@ format: setup ## Rewrite the files as `make check` wants them, where that is saf
 	@$(BIN)/ruff check --fix .
 
 test: setup ## Run the test suite (all but the slow ones)
-	@$(BIN)/pytest -n 2 -m "not slow"
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-full: setup ## Run every test, the slow ones too, and hold the engine to its coverage
-	@$(BIN)/pytest -n 2 --cov --cov-report=term
+	@$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term
 
 bench: setup ## Measure against restic, borg and tar; writes benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks

@@ -1,0 +1,46 @@
+"""What holds for every test: no network, no settings of the developer, repeatable examples, and a budget for skips."""
+
+import ipaddress
+import os
+import socket
+
+import hypothesis
+import pytest
+
+# A skip is not a pass: above this number the build fails. [count] Tests that are skipped because the user is not root come
+# on top (their reason names root).
+SKIPS_AGREED = 0
+
+for name in [name for name in os.environ if name.startswith("COFFER_")]:
+    del os.environ[name]  # a developer's own repository must not be what the tests write to
+
+# derandomize: one commit gives one result; the fuzz tests of `make test-full` draw anew and print their seed.
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("house")
+
+_connect = socket.socket.connect
+
+
+def _connect_on_loopback_only(self, address):
+    """Refuse to leave the machine: a test that needs the network is not a test of ours."""
+    if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] != "localhost":
+        if not ipaddress.ip_address(address[0].split("%")[0]).is_loopback:
+            self.close()
+            raise AssertionError(f"a test connects to {address}")
+    return _connect(self, address)
+
+
+socket.socket.connect = _connect_on_loopback_only
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    """In the build, fail when more tests were skipped than agreed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput") or not os.environ.get("CI"):
+        return
+    reasons = [str(report.longrepr) for report in reporter.stats.get("skipped", [])]
+    skipped = len([reason for reason in reasons if os.geteuid() == 0 or "root" not in reason])
+    if skipped > SKIPS_AGREED and exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(f"{skipped} tests were skipped, {SKIPS_AGREED} are agreed (tests/conftest.py)", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
