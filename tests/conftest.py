@@ -7,8 +7,8 @@ import socket
 import hypothesis
 import pytest
 
-# A skip is not a pass: above this number the build fails. [count] Tests that are skipped because the user is not root come
-# on top (their reason names root).
+# A skip is not a pass: above this number the build fails. [count] Tests that are skipped because the user is not root
+# come on top (their reason names root).
 SKIPS_AGREED = 0
 
 for name in [name for name in os.environ if name.startswith("COFFER_")]:
@@ -23,10 +23,10 @@ _connect = socket.socket.connect
 
 def _connect_on_loopback_only(self, address):
     """Refuse to leave the machine: a test that needs the network is not a test of ours."""
-    if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] != "localhost":
-        if not ipaddress.ip_address(address[0].split("%")[0]).is_loopback:
-            self.close()
-            raise AssertionError(f"a test connects to {address}")
+    is_ip = self.family in (socket.AF_INET, socket.AF_INET6)
+    if is_ip and address[0] != "localhost" and not ipaddress.ip_address(address[0].split("%")[0]).is_loopback:
+        self.close()
+        raise AssertionError(f"a test connects to {address}")
     return _connect(self, address)
 
 

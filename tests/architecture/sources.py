@@ -14,7 +14,8 @@ PRODUCTION = ("include", "plugins", "dags", "scripts", "demo", "benchmarks")
 @cache
 def project_files() -> tuple[Path, ...]:
     """Every file that is in the repository or would be added to it, sorted; nothing that git ignores."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    # safe.directory: a clone that another user owns (as in a container) is read all the same
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
     return tuple(sorted(ROOT / name for name in names if name and (ROOT / name).is_file()))
 
