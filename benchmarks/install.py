@@ -22,6 +22,9 @@ BORG_VERSION = "1.4.5"
 RESTIC_SUITE = "sid"
 BORG_BUILD_PACKAGES = ("liblz4-dev", "libacl1-dev", "libxxhash-dev", "libzstd-dev", "libssl-dev", "pkg-config", "gcc")
 
+RESTIC = PEERS_DIR / "restic/usr/bin/restic"
+BORG = PEERS_DIR / f"borg-{BORG_VERSION}/bin/borg"
+
 
 class SetupError(Exception):
     """A peer could not be fetched or built; the message says what to do."""
@@ -52,16 +55,29 @@ def mirror_in(sources: str) -> str | None:
     return None
 
 
-def install_restic(target: Path = PEERS_DIR) -> Path:
-    """Return the path of restic, fetched by a private apt folder and unpacked with dpkg when it is not there yet.
+def install_peers() -> None:
+    """Fetch and build every peer that is not there yet, and see that the limit's programs are on this machine.
 
     Raises:
-        SetupError: apt or dpkg failed; what was half done stays in `target` and is done again next time.
+        SetupError: one of them cannot be had; the message names what to install.
     """
-    program = target / "restic" / "usr" / "bin" / "restic"
-    if program.exists():
-        return program
-    apt = target / "apt"
+    programs = {"tar": "tar", "zstd": "zstd", "openssl": "openssl", "strace": "strace"}
+    missing = [package for program, package in programs.items() if shutil.which(program) is None]
+    if missing:
+        raise SetupError(f"programs are missing: apt-get install {' '.join(missing)}")
+    install_restic()
+    install_borg()
+
+
+def install_restic() -> None:
+    """Fetch restic by a private apt folder and unpack it with dpkg, when it is not there yet.
+
+    Raises:
+        SetupError: apt or dpkg failed; what was half done is done again next time.
+    """
+    if RESTIC.exists():
+        return
+    apt = PEERS_DIR / "apt"
     for folder in ("state/lists/partial", "cache/archives/partial", "etc"):
         (apt / folder).mkdir(parents=True, exist_ok=True)
     keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -76,28 +92,25 @@ def install_restic(target: Path = PEERS_DIR) -> Path:
     _run(["apt-get", "update", "-q"], env=env, cwd=apt)
     _run(["apt-get", "download", "-q", "restic"], env=env, cwd=apt)
     packages = sorted(apt.glob("restic_*.deb"))
-    _run(["dpkg", "-x", str(packages[-1]), str(target / "restic")], env=env, cwd=apt)
-    return program
+    _run(["dpkg", "-x", str(packages[-1]), str(PEERS_DIR / "restic")], env=env, cwd=apt)
 
 
-def install_borg(target: Path = PEERS_DIR) -> Path:
-    """Return the path of borg, built from source in its own virtual environment when it is not there yet.
+def install_borg() -> None:
+    """Build borg from source in its own virtual environment, when it is not there yet.
 
     Raises:
         SetupError: the build failed, mostly because C headers are missing; the half-made environment is removed.
     """
-    venv = target / f"borg-{BORG_VERSION}"
-    program = venv / "bin" / "borg"
-    if program.exists():
-        return program
-    target.mkdir(parents=True, exist_ok=True)
+    if BORG.exists():
+        return
+    venv = BORG.parent.parent
+    PEERS_DIR.mkdir(parents=True, exist_ok=True)
     try:
         _run([sys.executable, "-m", "venv", str(venv)])
-        _run([str(venv / "bin" / "pip"), "install", "-q", "--no-binary", "borgbackup", f"borgbackup=={BORG_VERSION}"])
+        _run([str(venv / "bin/pip"), "install", "-q", "--no-binary", "borgbackup", f"borgbackup=={BORG_VERSION}"])
     except SetupError as error:
         shutil.rmtree(venv, ignore_errors=True)
         raise SetupError(f"{error}\nborg needs: apt-get install {' '.join(BORG_BUILD_PACKAGES)}") from error
-    return program
 
 
 def _run(command: list[str], *, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:

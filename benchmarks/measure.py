@@ -5,9 +5,12 @@ CPU is user plus system time of the command and of all its waited-for descendant
 largest program. Linux counts the memory of the *forking* process into that figure, so commands are started by a small
 interpreter of their own (`launch`), whose few MiB are the floor of the figure.
 
+What the rest of the machine did meanwhile is recorded as well (all CPU time of the machine less the command's own): a
+figure measured beside other work can be told from one measured alone.
+
 Bytes read come from a separate, untimed run under strace: every `read`, `pread64`, `readv`, `preadv` and
-`copy_file_range` of the process tree on a file below the folder is summed. It asks nothing of the tool and cannot be fooled by its
-own metering; a `mmap` of such a file is counted with its whole length.
+`copy_file_range` of the process tree on a file below the folder is summed. So no tool is asked about itself, and all
+are asked the same; a `mmap` of such a file is counted with its whole length.
 """
 
 from __future__ import annotations
@@ -30,17 +33,24 @@ _RESUMED = re.compile(r"^(?P<pid>\d+)\s+<\.\.\. \w+ resumed>(?P<rest>.*)$")
 
 _LAUNCHER = """
 import json, os, subprocess, sys, time
+def machine():
+    with open("/proc/stat") as stat:
+        user, nice, system, _, _, irq, softirq = map(int, stat.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 spec = json.load(sys.stdin)
 with open(spec["log"], "wb") as log:
-    start = time.perf_counter()
-    child = subprocess.Popen(spec["command"], cwd=spec["cwd"], env=spec["env"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    busy, start = machine(), time.perf_counter()
+    null = subprocess.DEVNULL
+    child = subprocess.Popen(spec["command"], cwd=spec["cwd"], env=spec["env"], stdin=null, stdout=log, stderr=log)
     _, status, usage = os.wait4(child.pid, 0)
     wall = time.perf_counter() - start
-json.dump([os.waitstatus_to_exitcode(status), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss], sys.stdout)
+    cpu = usage.ru_utime + usage.ru_stime
+    others = max(0.0, machine() - busy - cpu)
+json.dump([os.waitstatus_to_exitcode(status), wall, cpu, usage.ru_maxrss, others], sys.stdout)
 """
 
 
-class CommandFailed(Exception):
+class CommandError(Exception):
     """A measured command ended with an exit code that its tool does not call success."""
 
 
@@ -60,11 +70,20 @@ class Command:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run took: `wall_s` and `cpu_s` in [seconds], `peak_bytes` in [bytes], and what the tool printed."""
+    """What one run took.
+
+    Attributes:
+        wall_s: wall time in [seconds].
+        cpu_s: user plus system time of the process tree in [seconds].
+        peak_bytes: resident memory of its largest process in [bytes].
+        others_cpu_s: CPU time that the rest of the machine (the kernel's write-back too) used meanwhile, in [seconds].
+        output: what the tool printed, both streams.
+    """
 
     wall_s: float
     cpu_s: float
     peak_bytes: int
+    others_cpu_s: float
     output: str
 
 
@@ -72,41 +91,51 @@ def launch(command: Command) -> Cost:
     """Run `command` to its end and return its cost. File system buffers are written out before, not after.
 
     Raises:
-        CommandFailed: its exit code is none of `good_exits`; the message ends with its last lines.
+        CommandError: its exit code is none of `good_exits`; the message ends with its last lines.
     """
     os.sync()
     with tempfile.NamedTemporaryFile(prefix="coffer-bench-") as log:
         spec = {"command": command.argv, "cwd": str(command.cwd), "env": command.environment(), "log": log.name}
         done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _LAUNCHER], input=json.dumps(spec), capture_output=True, text=True, check=True
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER],
+            input=json.dumps(spec),
+            capture_output=True,
+            text=True,
+            check=True,
         )
         output = Path(log.name).read_text(errors="replace")
-    exit_code, wall_s, cpu_s, peak_kib = json.loads(done.stdout)
+    exit_code, wall_s, cpu_s, peak_kib, others_cpu_s = json.loads(done.stdout)
     check_exit(command, exit_code, output)
-    return Cost(wall_s=wall_s, cpu_s=cpu_s, peak_bytes=peak_kib * 1024, output=output)
+    return Cost(wall_s=wall_s, cpu_s=cpu_s, peak_bytes=peak_kib * 1024, others_cpu_s=others_cpu_s, output=output)
 
 
 def check_exit(command: Command, exit_code: int, output: str) -> None:
-    """Raise `CommandFailed` when `exit_code` is not one of the command's good ones."""
+    """Raise `CommandError` when `exit_code` is not one of the command's good ones."""
     if exit_code not in command.good_exits:
         tail = "\n".join(output.splitlines()[-15:])
-        raise CommandFailed(f"{' '.join(command.argv)} failed: exit {exit_code}\n{tail}")
+        raise CommandError(f"{' '.join(command.argv)} failed: exit {exit_code}\n{tail}")
 
 
-def bytes_read_below(command: Command, folder: Path) -> int:
-    """Run `command` under strace and return how many bytes it read from files below `folder`.
+def bytes_read_below(command: Command, *folders: Path) -> tuple[int, ...]:
+    """Run `command` under strace and return how many bytes it read from files below each of `folders`.
 
     Raises:
-        CommandFailed: strace is missing, or the command failed under it.
+        CommandError: strace is missing, or the command failed under it.
     """
     with tempfile.NamedTemporaryFile(prefix="coffer-bench-", suffix=".strace") as trace:
         calls = "trace=read,pread64,readv,preadv,preadv2,mmap,copy_file_range"
         strace = ("strace", "-f", "-y", "-qq", "-s", "0", "-e", calls, "-e", "signal=none", "-o", trace.name)
         done = subprocess.run(
-            [*strace, *command.argv], cwd=command.cwd, env=command.environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False
+            [*strace, *command.argv],
+            cwd=command.cwd,
+            env=command.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
         )
         check_exit(command, done.returncode, done.stderr.decode(errors="replace"))
-        return sum_reads(Path(trace.name).read_text(errors="replace"), folder)
+        text = Path(trace.name).read_text(errors="replace")
+    return tuple(sum_reads(text, folder) for folder in folders)
 
 
 def sum_reads(trace: str, folder: Path) -> int:
@@ -128,7 +157,7 @@ def sum_reads(trace: str, folder: Path) -> int:
 
 
 def stored_bytes(folder: Path) -> int:
-    """Return the sum of the lengths of all regular files below `folder` (not disk blocks, so that file systems agree)."""
+    """Return the sum of the lengths of all files below `folder`: not disk blocks, so that file systems agree."""
     total = 0
     for where, _, names in os.walk(folder):
         total += sum(os.lstat(os.path.join(where, name)).st_size for name in names)

@@ -1,4 +1,4 @@
-"""The tools that are compared, each behind the same few commands: restic, borg, and the pipeline that is the limit.
+"""The tools that are compared, each behind the same few commands: Coffer, restic, borg, and the limit.
 
 A tool object belongs to one fresh repository folder. Its methods return commands and run nothing, so what is timed is
 exactly what is written into the report. Each tool keeps its caches beside its repository: a fresh repository also
@@ -8,26 +8,38 @@ means fresh caches, and the second backup finds what the first one left, as on a
 from __future__ import annotations
 
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.install import BORG_VERSION, PEERS_DIR
+from benchmarks.install import BORG, RESTIC
+from benchmarks.layout import PROJECT_DIR
 from benchmarks.measure import Command
 
-PASSWORD = "the same password for every tool"  # noqa: S105 - protects nothing: throwaway repositories
+COFFER = PROJECT_DIR / ".venv/bin/coffer"
+
+# It protects nothing: the repositories are thrown away.
+PASSWORD = "the same password for every tool"
 
 
 class Tool(Protocol):
-    """One backup program over one repository below `home`."""
+    """One program that backs up, over one repository below `home`."""
 
     name: str
     home: Path
+
+    def repository(self) -> Path:
+        """Return the folder whose size is the stored size."""
 
     def init(self) -> Command:
         """Return the command that makes the repository; untimed."""
 
     def backup(self, *sources: Path) -> Command:
         """Return the command that backs up `sources` as one snapshot."""
+
+
+class Store(Tool, Protocol):
+    """A tool whose repository can be asked for more: the next snapshot, a restore, a check."""
 
     def restore(self, target: Path) -> Command:
         """Return the command that restores the last snapshot into the empty folder `target`."""
@@ -38,16 +50,13 @@ class Tool(Protocol):
     def verify(self) -> Command:
         """Return the command that reads and checks all stored data."""
 
-    def repository(self) -> Path:
-        """Return the folder whose size is the stored size."""
-
 
 class Restic:
     """restic with its default settings (`--compression auto`), the password read from a file."""
 
     name = "restic"
 
-    def __init__(self, home: Path, program: Path = PEERS_DIR / "restic/usr/bin/restic") -> None:
+    def __init__(self, home: Path, program: Path = RESTIC) -> None:
         """Bind to `home`; `program` is the restic to run."""
         self.home = home
         self._program = str(program)
@@ -75,10 +84,6 @@ class Restic:
         """Return `restic restore latest --include`."""
         return self._command("restore", "latest", "--target", str(target), "--include", str(path))
 
-    def dump_one(self, path: Path, target: Path) -> Command:
-        """Return `restic dump`, which looks the path up folder by folder and need not walk the whole snapshot."""
-        return self._command("dump", "latest", str(path), "--target", str(target / path.name))
-
     def verify(self) -> Command:
         """Return `restic check --read-data`."""
         return self._command("check", "--read-data")
@@ -93,10 +98,11 @@ class Borg:
 
     name = "borg"
 
-    def __init__(self, home: Path, program: Path = PEERS_DIR / f"borg-{BORG_VERSION}/bin/borg") -> None:
+    def __init__(self, home: Path, program: Path = BORG) -> None:
         """Bind to `home`; `program` is the borg to run."""
         self.home = home
         self._program = str(program)
+        self._archives = 0
 
     def repository(self) -> Path:
         """Return the repository folder."""
@@ -108,12 +114,12 @@ class Borg:
         return self._command("init", "--encryption", "repokey-blake2", str(self.repository()))
 
     def backup(self, *sources: Path) -> Command:
-        """Return `borg create`; the archive's name is the time, as borg wants a new one for each."""
-        archive = f"{self.repository()}::{{now:%Y%m%dT%H%M%S.%f}}"
-        return self._command("create", "--compression", "zstd,3", archive, *map(str, sources))
+        """Return `borg create`; borg wants a new name for each archive, so they are counted."""
+        self._archives += 1
+        return self._command("create", "--compression", "zstd,3", self._last_archive(), *map(str, sources))
 
     def restore(self, target: Path) -> Command:
-        """Return `borg extract` of the last archive, whose name `borg list` gives (0.5 s, part of the command)."""
+        """Return `borg extract` of the last archive; it writes into the working directory."""
         return self._extract(target)
 
     def restore_one(self, path: Path, target: Path) -> Command:
@@ -125,16 +131,20 @@ class Borg:
         return self._command("check", "--verify-data", str(self.repository()))
 
     def _extract(self, target: Path, *paths: str) -> Command:
-        borg, repository = shlex.quote(self._program), shlex.quote(str(self.repository()))
-        last = f"$({borg} list --last 1 --format '{{archive}}' {repository})"
-        script = f"{borg} extract {repository}::{last} {shlex.join(paths)}"
-        return Command(argv=("sh", "-c", script), env=self._environment(), cwd=target)
+        return Command((self._program, "extract", self._last_archive(), *paths), self._environment(), cwd=target)
+
+    def _last_archive(self) -> str:
+        return f"{self.repository()}::archive-{self._archives}"
 
     def _command(self, *arguments: str) -> Command:
         return Command(argv=(self._program, *arguments), env=self._environment())
 
     def _environment(self) -> tuple[tuple[str, str], ...]:
-        return (("BORG_BASE_DIR", str(self.home / "base")), ("BORG_PASSPHRASE", PASSWORD), ("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes"))
+        return (
+            ("BORG_BASE_DIR", str(self.home / "base")),
+            ("BORG_PASSPHRASE", PASSWORD),
+            ("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes"),
+        )
 
 
 class Limit:
@@ -151,7 +161,7 @@ class Limit:
         return self.home / "repo"
 
     def init(self) -> Command:
-        """Make the folder and the password file; nothing to run."""
+        """Make the folder and the password file; nothing to run then."""
         self.repository().mkdir(parents=True, exist_ok=True)
         (self.home / "password").write_text(PASSWORD)
         return Command(argv=("true",))
@@ -159,5 +169,71 @@ class Limit:
     def backup(self, *sources: Path) -> Command:
         """Return the pipeline, written to a file."""
         seal = f"openssl enc -aes-256-ctr -pbkdf2 -pass {shlex.quote(f'file:{self.home}/password')}"
-        script = f"tar -cPf - {shlex.join(map(str, sources))} | zstd -3 -T2 -q | {seal} > {shlex.quote(f'{self.repository()}/out')}"
+        out = shlex.quote(f"{self.repository()}/out")
+        script = f"tar -cPf - {shlex.join(map(str, sources))} | zstd -3 -T2 -q | {seal} > {out}"
         return Command(argv=("sh", "-c", script))
+
+
+class Coffer:
+    """Coffer with its default settings and a key file, as a fresh process each time.
+
+    The only place that knows how its command line is spelt.
+    """
+
+    name = "coffer"
+
+    def __init__(self, home: Path, program: Path = COFFER) -> None:
+        """Bind to `home`; `program` is the coffer to run."""
+        self.home = home
+        self._program = str(program)
+
+    def repository(self) -> Path:
+        """Return the repository folder."""
+        return self.home / "repo"
+
+    def init(self) -> Command:
+        """Return `coffer init`."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        return self._command("init", str(self.repository()), "--key-file", str(self.home / "key"))
+
+    def backup(self, *sources: Path) -> Command:
+        """Return `coffer backup`."""
+        return self._command("backup", *map(str, sources), "--source", "bench")
+
+    def restore(self, target: Path) -> Command:
+        """Return `coffer restore latest`."""
+        return self._command("restore", "latest", "--target", str(target))
+
+    def restore_one(self, path: Path, target: Path) -> Command:
+        """Return `coffer restore latest --path`."""
+        return self._command("restore", "latest", "--target", str(target), "--path", str(path))
+
+    def verify(self) -> Command:
+        """Return `coffer verify`."""
+        return self._command("verify")
+
+    def stats(self) -> Command:
+        """Return `coffer stats --json`."""
+        return self._command("stats", "--json")
+
+    def _command(self, *arguments: str) -> Command:
+        environment = (
+            ("COFFER_REPOSITORY", str(self.repository())),
+            ("COFFER_KEY_FILE", str(self.home / "key")),
+            # What Coffer remembers outside the store belongs to this repository alone.
+            ("XDG_CACHE_HOME", str(self.home / "cache")),
+            ("XDG_STATE_HOME", str(self.home / "state")),
+        )
+        return Command(argv=(self._program, *arguments), env=environment)
+
+
+def version_of(name: str) -> str:
+    """Return what tool `name` says of its own version, in one line."""
+    commands = {
+        "coffer": [(str(COFFER), "--version")],
+        "restic": [(str(RESTIC), "version")],
+        "borg": [(str(BORG), "--version")],
+        "limit": [("tar", "--version"), ("zstd", "--version"), ("openssl", "version")],
+    }
+    first_lines = (subprocess.run(argv, capture_output=True, text=True, check=True).stdout for argv in commands[name])
+    return "; ".join(text.strip().splitlines()[0].strip("* ") for text in first_lines)

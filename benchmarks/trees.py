@@ -1,12 +1,13 @@
 """The four source trees, made by code and the same on every run.
 
-(a) `venv`      a copy of the project's own virtual environment: many files, programs and text, as found in the wild
+(a) `venv`      a copy of the project's own virtual environment, less Python's own caches (which of them exist depends
+                on what was run): many files, programs and text, as found in the wild
 (b) `small`     200,000 files of 1-8 KiB in 2,000 folders, cut from the text files of (a)
-(c) `big`       one file of 4 GiB: the first half random, the second half real program and text data
+(c) `big`       one file of 4 GiB: the first half random, the second half the bytes of (a), then of (d)
 (d) `postgres`  a PostgreSQL data folder with pgbench's tables
 
-Everything random comes from a seeded generator, so (b), (c) and each change made to a tree are reproducible from (a). A tree is
-made beside its place and renamed into it, so an interrupted run never leaves half a tree that looks whole.
+Everything random comes from a seeded generator, so (b), (c) and each change made to a tree are reproducible from (a). A
+tree is made beside its place and renamed into it, so an interrupted run never leaves half a tree that looks whole.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 KIB = 1024
@@ -29,7 +29,9 @@ SMALL_FOLDERS = 2_000
 BIG_FILE_BYTES = 4 * GIB
 PGBENCH_SCALE = 20
 POSTGRES_BIN = Path("/usr/lib/postgresql/15/bin")
-TEXT_SUFFIXES = frozenset({".py", ".pyi", ".json", ".md", ".txt", ".rst", ".js", ".css", ".html", ".yaml", ".yml", ".toml", ".csv"})
+TEXT_SUFFIXES = frozenset(
+    {".py", ".pyi", ".json", ".md", ".txt", ".rst", ".js", ".css", ".html", ".yaml", ".yml", ".toml", ".csv"}
+)
 
 
 def make_once(target: Path, make: Callable[[Path], None]) -> Path:
@@ -38,10 +40,19 @@ def make_once(target: Path, make: Callable[[Path], None]) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
-    _remove(partial)
+    remove(partial)
     make(partial)
     partial.rename(target)
     return target
+
+
+def write_venv_tree(venv: Path, target: Path) -> None:
+    """Copy the virtual environment `venv` to `target` with all attributes, less every `__pycache__`."""
+    copy_tree(venv, target)
+    for folder, folders, _ in os.walk(target):
+        if "__pycache__" in folders:
+            folders.remove("__pycache__")
+            shutil.rmtree(Path(folder, "__pycache__"))
 
 
 def copy_tree(source: Path, target: Path) -> None:
@@ -58,7 +69,9 @@ def regular_files(root: Path) -> list[Path]:
     return found
 
 
-def write_small_tree(texts: list[Path], target: Path, *, files: int = SMALL_FILES, folders: int = SMALL_FOLDERS, seed: int = 1) -> None:
+def write_small_tree(
+    texts: list[Path], target: Path, *, files: int = SMALL_FILES, folders: int = SMALL_FOLDERS, seed: int = 1
+) -> None:
     """Write `files` files of 1-8 KiB, in `folders` folders, each a run of lines out of `texts`.
 
     Real text keeps the compression ratio honest, and no two files begin at the same place of the same text unless the
@@ -109,11 +122,12 @@ def text_slices(texts: list[Path], rng: random.Random) -> Iterator[bytes]:
             raise ValueError("the texts are too few and too short to cut slices from")
 
 
-def write_big_file(sources: list[Path], target: Path, *, size_bytes: int = BIG_FILE_BYTES, seed: int = 2) -> None:
+def write_big_file(sources: Iterable[Path], target: Path, *, size_bytes: int = BIG_FILE_BYTES, seed: int = 2) -> None:
     """Write one file `target/big.bin`: half of it random, then half of it the bytes of `sources`, one after another.
 
-    When the sources are used up they are begun again, but in 4 MiB pieces dealt in another order: a long-range match
-    of some GiB back is something no tool but a deduplicating one finds, and it finds it as it would in real data.
+    Raises:
+        ValueError: the sources are too small. They are not repeated: a repetition would be a gift to the tools that
+            deduplicate, and would flatter them beside the pipeline that does not.
     """
     target.mkdir(parents=True)
     half = size_bytes // 2
@@ -121,11 +135,11 @@ def write_big_file(sources: list[Path], target: Path, *, size_bytes: int = BIG_F
         for block in random_blocks(half, seed):
             out.write(block)
         left = size_bytes - half
-        for piece in _pieces(sources, seed):
-            out.write(piece[:left])
-            left -= len(piece[:left])
+        for piece in pieces(sources):
+            left -= out.write(piece[:left])
             if not left:
-                break
+                return
+    raise ValueError(f"the sources of the big file are too small: {left} bytes are missing")
 
 
 def random_blocks(size_bytes: int, seed: int, block_bytes: int = MIB) -> Iterator[bytes]:
@@ -135,15 +149,12 @@ def random_blocks(size_bytes: int, seed: int, block_bytes: int = MIB) -> Iterato
         yield hashlib.shake_128(f"{seed}:{number}".encode()).digest(size)
 
 
-def _pieces(sources: list[Path], seed: int) -> Iterator[bytes]:
-    rng = random.Random(seed)
-    order = list(sources)
-    while True:
-        for source in order:
-            with source.open("rb") as file:
-                while piece := file.read(4 * MIB):
-                    yield piece
-        rng.shuffle(order)
+def pieces(sources: Iterable[Path]) -> Iterator[bytes]:
+    """Yield the bytes of `sources`, one file after another, in pieces of at most 4 MiB."""
+    for source in sources:
+        with source.open("rb") as file:
+            while piece := file.read(4 * MIB):
+                yield piece
 
 
 def write_postgres_folder(target: Path, *, scale: int = PGBENCH_SCALE) -> None:
@@ -154,7 +165,7 @@ def write_postgres_folder(target: Path, *, scale: int = PGBENCH_SCALE) -> None:
     """
     target.mkdir(parents=True)
     socket_dir = target.with_name("pg-socket")
-    _remove(socket_dir)
+    remove(socket_dir)
     socket_dir.mkdir()
     server = f"-c listen_addresses='' -c unix_socket_directories={socket_dir} -c fsync=off -c max_wal_size=4GB"
     as_root = os.geteuid() == 0
@@ -165,7 +176,11 @@ def write_postgres_folder(target: Path, *, scale: int = PGBENCH_SCALE) -> None:
 
     def run(program: str, *arguments: str) -> None:
         subprocess.run(
-            [*prefix, str(POSTGRES_BIN / program), *arguments], check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*prefix, str(POSTGRES_BIN / program), *arguments],
+            check=True,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
     run("initdb", "-D", str(target), "-A", "trust", "--no-sync", "-k", "-U", "bench")
@@ -177,7 +192,7 @@ def write_postgres_folder(target: Path, *, scale: int = PGBENCH_SCALE) -> None:
         run("psql", *address, "-c", "checkpoint", "bench")
     finally:
         run("pg_ctl", "-D", str(target), "-w", "-m", "fast", "stop")
-        _remove(socket_dir)
+        remove(socket_dir)
 
 
 def change_one_percent(root: Path, *, seed: int, share: float = 0.01) -> int:
@@ -210,11 +225,18 @@ def touch_all(root: Path) -> None:
 def warm(root: Path) -> None:
     """Read every file below `root` once, so that each tool finds the source in the page cache."""
     for path in regular_files(root):
-        with suppress(OSError), path.open("rb", buffering=0) as file:
+        with path.open("rb", buffering=0) as file:
             while file.read(4 * MIB):
                 pass
 
 
-def _remove(path: Path) -> None:
+def measure_tree(root: Path) -> tuple[int, int]:
+    """Return how many regular files lie below `root`, and the sum of their lengths in [bytes]."""
+    files = regular_files(root)
+    return len(files), sum(path.stat().st_size for path in files)
+
+
+def remove(path: Path) -> None:
+    """Remove the folder `path` with all that is in it, if it exists."""
     if path.exists():
         shutil.rmtree(path)
