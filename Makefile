@@ -34,6 +34,7 @@ test: setup ## Run the test suite (all but the slow ones)
 
 test-full: setup ## Run every test, the slow ones too, and hold the engine to its coverage
 	@$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term
+	@$(BIN)/python scripts/coverage_gate.py
 
 bench: setup ## Measure against restic, borg and tar; writes benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks
