@@ -6,6 +6,7 @@ import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from coffer.backends.base import ObjectInfo, validate_name
@@ -52,11 +53,7 @@ def open_root(root: Path, *, create: bool) -> int:
 
 
 def _make_root(root: Path) -> None:
-    missing = []
-    for folder in (root, *root.parents):
-        if folder.is_dir():
-            break
-        missing.append(folder)
+    missing = list(takewhile(lambda folder: not folder.is_dir(), (root, *root.parents)))
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)
         parent_fd = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

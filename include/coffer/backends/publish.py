@@ -16,9 +16,10 @@ from coffer.errors import BackendLocationError
 
 # Most parts that one writev takes [1024 on Linux]; POSIX promises 16.
 IOV_MAX = max(16, os.sysconf("SC_IOV_MAX"))
-# Bytes handed to one writev. Small enough that a throttled sequence of parts is written as it is paced and not in one
-# burst at its end; large enough that the call costs nothing (16 calls for a 64 MB pack).
-BATCH_BYTES = 4 << 20
+# Bytes handed to one writev. Linux fills its page cache in the largest pages that one call covers: with 4 MiB a call,
+# 64 MB on ext4 took 0.17 CPU-seconds on a virtual machine, with 512 KiB 0.02. It also lets a throttled sequence of
+# parts be written as it is paced, and not in one burst at its end.
+BATCH_BYTES = 512 << 10
 
 # What link() answers on file systems without hard links: vfat and exfat EPERM, some network ones the others.
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
@@ -43,18 +44,23 @@ def write_parts(fd: int, parts: Iterable[Buffer]) -> int:
 
 
 def _batches(parts: Iterable[Buffer]) -> Iterator[list[memoryview]]:
-    """Yield lists of at most IOV_MAX byte views, of about BATCH_BYTES together; empty parts are left out."""
+    """Yield lists of at most IOV_MAX byte views, of BATCH_BYTES together (the last less); empty parts are left out."""
     batch: list[memoryview] = []
-    batch_bytes = 0
+    room_bytes = BATCH_BYTES
     for part in parts:
         view = memoryview(part)
         if view.nbytes == 0:
             continue
-        batch.append(view.cast("B"))
-        batch_bytes += view.nbytes
-        if len(batch) == IOV_MAX or batch_bytes >= BATCH_BYTES:
-            yield batch
-            batch, batch_bytes = [], 0
+        view = view.cast("B")
+        start = 0
+        while start < view.nbytes:
+            piece = view[start : start + room_bytes]
+            batch.append(piece)
+            start += piece.nbytes
+            room_bytes -= piece.nbytes
+            if room_bytes == 0 or len(batch) == IOV_MAX:
+                yield batch
+                batch, room_bytes = [], BATCH_BYTES
     if batch:
         yield batch
 

@@ -67,11 +67,17 @@ def test_other_locations_are_refused_with_a_hint_and_without_secrets(location, s
 
 def test_opening_a_store_imports_no_more_than_it_needs(tmp_path):
     """The start of the command line pays for it: no ctypes, ssl, asyncio, random or http comes with a local store."""
-    program = (
-        "import sys; before = set(sys.modules); from coffer.backends import open_backend; s = open_backend(sys.argv[1], create=True);"
-        "s.put('a/1', [b'x']); s.get('a/1'); list(s.list());"
-        "print(sorted({'ctypes', 'ssl', 'asyncio', 'random', 'http', 'socket', 'tempfile'} & (set(sys.modules) - before)))"
-    )
+    program = """if True:
+        import sys
+        before = set(sys.modules)
+        from coffer.backends import open_backend
+        store = open_backend(sys.argv[1], create=True)
+        store.put("a/1", [b"x"])
+        store.get("a/1")
+        list(store.list())
+        unwanted = {"ctypes", "ssl", "asyncio", "random", "http", "socket", "tempfile"}
+        print(sorted(unwanted & (set(sys.modules) - before)))
+    """
 
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "s")], capture_output=True, text=True, check=True, timeout=60

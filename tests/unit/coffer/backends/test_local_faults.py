@@ -152,6 +152,40 @@ class TestEveryCallFails:
         assert messages
         assert all(f"cannot be {what}" in message for message in messages)
 
+    def test_a_put_is_durable_before_it_is_seen_and_before_it_returns(self, store):
+        """The order of calls: new folder, its parent synced; data, file synced; name given, folder synced."""
+        with scripted(ScriptedCalls()) as first:
+            store.put("packs/ab/1", PARTS)
+        with scripted(ScriptedCalls()) as second:
+            store.put("packs/ab/2", PARTS)
+
+        lasting = ("mkdir", "writev", "fsync", "link")
+        made, found = ["mkdir", "fsync"], ["writev", "fsync", "link", "fsync"]
+        assert made * 3 + found == [call for call in first.made if call in lasting]
+        assert found == [call for call in second.made if call in lasting]
+
+    def test_a_folder_made_by_another_is_synced_once(self, store):
+        """Its maker may have been killed before it came to that."""
+        store.put("packs/ab/1", PARTS)
+        other = LocalBackend(store._root)
+
+        synced = []
+        for number in (2, 3):
+            with scripted(ScriptedCalls(), ("fsync",)) as calls:
+                other.put(f"packs/ab/{number}", PARTS)
+            synced.append(len(calls.made))
+
+        assert [2 + 3, 2] == synced
+        other.close()
+
+    def test_who_is_told_that_a_name_is_taken_may_rely_on_it(self, store):
+        """The folder is synced before 'exists' is said: the winner may not have come to it yet."""
+        store.put("packs/ab/1", PARTS)
+        with scripted(ScriptedCalls(), ("fsync", "writev")) as calls, pytest.raises(ObjectExistsError):
+            store.put("packs/ab/1", PARTS)
+
+        assert ["fsync"] == calls.made
+
     def test_a_folder_that_could_not_be_synced_leaves_it_open(self, store):
         """After the name was given, a failed fsync of the folder is 'unavailable', whatever its errno says."""
         store.put("packs/ab/0", [])

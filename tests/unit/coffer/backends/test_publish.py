@@ -51,8 +51,8 @@ class TestWriteParts:
         assert len(b"".join(parts)) == write_parts(file, parts)
         assert b"".join(parts) == os.pread(file, 1000, 0)
 
-    def test_no_call_is_given_more_parts_than_it_takes_or_many_megabytes(self, file, monkeypatch):
-        """Calls are cut at IOV_MAX parts and at about 4 MiB, and nothing is joined."""
+    def test_no_call_is_given_more_parts_than_it_takes_or_more_than_half_a_mebibyte(self, file, monkeypatch):
+        """Calls are cut at IOV_MAX parts and at 512 KiB, large parts are cut, and nothing is joined."""
         calls = []
         real = os.writev
 
@@ -61,10 +61,13 @@ class TestWriteParts:
             return real(fd, views)
 
         monkeypatch.setattr(os, "writev", note)
+        parts = [b"x"] * (2 * IOV_MAX + 1) + [os.urandom(2 * BATCH_BYTES), b"y", os.urandom(1000)]
 
-        write_parts(file, [b"x"] * (2 * IOV_MAX + 1) + [bytes(BATCH_BYTES - 1), b"y", bytes(1000)])
+        write_parts(file, parts)
 
-        assert [(IOV_MAX, IOV_MAX), (IOV_MAX, IOV_MAX), (2, BATCH_BYTES), (2, 1001)] == calls
+        full = (1, BATCH_BYTES)
+        assert [(IOV_MAX, IOV_MAX)] * 2 + [(2, BATCH_BYTES), full, (3, 1002)] == calls
+        assert b"".join(parts) == os.pread(file, 1 << 24, 0)
 
     def test_nothing_is_written_for_nothing(self, file, monkeypatch):
         """Empty parts alone cause no call."""

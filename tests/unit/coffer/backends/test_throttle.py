@@ -103,7 +103,7 @@ class TestThrottledBackend:
 
         assert [1.0] * 64 == clock.slept_s
         assert sorted(sizes) == sizes
-        assert max(later - earlier for earlier, later in pairwise(sizes)) <= 4 << 20
+        assert max(later - earlier for earlier, later in pairwise(sizes)) <= 1 << 20
         assert 64 << 20 == store.stat("packs/ab/1").size_bytes
         store.close()
 
