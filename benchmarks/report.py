@@ -177,15 +177,15 @@ def median_and_range(values: Sequence[float], digits: int) -> str:
 
 
 def _facts(measurements: Sequence[Measurement], facts: Facts) -> str:
-    times = sorted(m.when for m in measurements if m.when)
     rows = [(f"version of {name}", version) for name, version in facts.versions.items()]
     rows += list(facts.machine.items())
     rows += [
         (TREE_TITLES.get(name, name), f"{files:,} files, {size / 2**20:,.0f} MiB")
         for name, (files, size) in facts.trees.items()
     ]
-    if times:
-        rows.append(("measured", f"{times[0]} to {times[-1]}"))
+    for tool in facts.versions:
+        times = sorted(m.when for m in measurements if m.tool == tool)
+        rows += [(f"{tool} measured", f"{times[0]} to {times[-1]}")] if times else []
     return table(("what", "value"), rows)
 
 
