@@ -5,14 +5,17 @@ Keyed, so that whoever sees the store cannot test whether it holds a file that t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from blake3 import blake3
 
-from coffer.ids import CONTENT_ID_BYTES, ChunkId, ContentId
+from coffer.ids import CHUNK_ID_BYTES, CONTENT_ID_BYTES, ChunkId, ContentId
 
 _CHUNK = "coffer/1 chunk id"
 _CONTENT = "coffer/1 content id"
 _SOURCE = "coffer/1 source tag"
 _CDC = "coffer/1 chunker seed"
+_HOLE = bytes(CHUNK_ID_BYTES)
 
 
 class IdKeys:
@@ -36,9 +39,18 @@ class IdKeys:
         """Return the id of a whole file's content [16 bytes]."""
         return ContentId(blake3(data, key=self._content).digest(CONTENT_ID_BYTES))
 
-    def content_hasher(self) -> blake3:
-        """Return a hasher for a file that is read piece by piece; `digest(CONTENT_ID_BYTES)` is its content id."""
-        return blake3(key=self._content)
+    def extents_id(self, extents: Iterable[tuple[bytes | None, int]]) -> ContentId:
+        """Return the content id of a file of several extents [16 bytes]: over its chunk ids, not its bytes.
+
+        The chunks' ids are there anyway, so a large file is hashed once and holes cost nothing.
+
+        Args:
+            extents: (chunk id or None for a hole, length [bytes]) in file order, list chunks resolved.
+        """
+        hasher = blake3(b"extents\0", key=self._content)
+        for chunk_id, length in extents:
+            hasher.update((chunk_id or _HOLE) + length.to_bytes(8, "little"))
+        return ContentId(hasher.digest(CONTENT_ID_BYTES))
 
     def source_tag(self, source: str) -> str:
         """Return 8 hex digits that let a source's snapshots be found by name without telling the source's name."""

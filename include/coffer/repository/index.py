@@ -51,6 +51,13 @@ class ChunkIndex:
             self._packs.append(pack_id)
             self._ordinals[pack_id] = ordinal
 
+    def forget_pack(self, pack_id: PackId) -> None:
+        """Drop what the index places in a pack that turned out to be missing, so that it is stored anew. Idempotent."""
+        with self._lock:
+            ordinal = self._ordinals.pop(pack_id, None)
+            if ordinal is not None:
+                self._db.execute("DELETE FROM chunk WHERE pack = ?", (ordinal,))
+
     def find(self, chunk_id: bytes) -> ChunkLocation | None:
         """Return where a chunk lies, or None."""
         with self._lock:
@@ -70,7 +77,7 @@ class ChunkIndex:
     def pack_ids(self) -> frozenset[PackId]:
         """Return the packs that are indexed."""
         with self._lock:
-            return frozenset(self._packs)
+            return frozenset(self._ordinals)
 
     def iter_pack(self, pack_id: PackId) -> Iterator[tuple[ChunkId, ChunkLocation]]:
         """Yield what the index places in one pack, by offset."""

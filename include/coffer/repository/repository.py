@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -217,18 +216,31 @@ class Repository:
             self.heads.remember(self.id, lease.source_tag, Head(committed.sequence, committed.sha256))
         return committed
 
-    def orphan_packs(self) -> Iterator[tuple[PackId, bytes]]:
-        """Yield (pack id, plain table) of packs that no index segment names: the work of writers that died.
+    def compare_packs(self) -> tuple[list[tuple[PackId, bytes]], list[PackId]]:
+        """Compare the packs in the store with the index.
 
-        Packs that cannot be read are passed over: nothing refers to them, and `check` reports them.
+        Returns:
+            (orphans, missing): orphans are (pack id, plain table) of packs that no segment names, the work of writers that
+            died; those that cannot be read are passed over: nothing refers to them, and `check` reports them. Missing are
+            packs that the index names and the store does not have.
         """
         known = self.index().pack_ids()
-        for info in list(self.backend.list(PACKS_PREFIX)):
-            pack_id = PackId(bytes.fromhex(info.name.rpartition("/")[2]))
-            if pack_id in known:
+        there: set[PackId] = set()
+        orphans = []
+        for info in self.backend.list(PACKS_PREFIX):
+            pack_id = _pack_id(info.name)
+            if pack_id is None:
                 continue
-            with contextlib.suppress(CofferError):
-                yield pack_id, read_table(self.backend, self.keyring, pack_id, info.size_bytes)
+            there.add(pack_id)
+            if pack_id not in known:
+                with contextlib.suppress(CofferError):
+                    orphans.append((pack_id, read_table(self.backend, self.keyring, pack_id, info.size_bytes)))
+        return orphans, sorted(known - there)
+
+
+def _pack_id(name: str) -> PackId | None:
+    match = re.fullmatch(r"packs/[0-9a-f]{2}/([0-9a-f]{64})", name)
+    return PackId(bytes.fromhex(match[1])) if match else None
 
 
 def _exists(backend: Backend, name: str) -> bool:

@@ -1,0 +1,439 @@
+"""Back up a source: walk, compare, read what changed, and commit one snapshot."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from urllib.parse import unquote, urlsplit
+
+from coffer.chunking.cutter import Cutter
+from coffer.errors import CofferError, InterruptedRunError, SourceContainsRepositoryError
+from coffer.ids import ChunkId, ContentId
+from coffer.progress import Progress
+from coffer.repository import checkpoint, lease
+from coffer.repository.blocks import CTIME, MODE, NLINK, SIZE, Group, Row
+from coffer.repository.entries import path_key
+from coffer.repository.manifest import NO_FINGERPRINT, ManifestReader
+from coffer.repository.repository import Repository
+from coffer.repository.snapshot import Snapshot, snapshot_id
+from coffer.repository.writer import ChunkWriter
+from coffer.sources.filesystem.blockcut import cut_blocks, fingerprint
+from coffer.sources.filesystem.bundle import Bundler, Known
+from coffer.sources.filesystem.content import ContentReader, PendingContent, VanishedError, Xattrs, read_xattrs
+from coffer.sources.filesystem.drafts import DraftBlock, ManifestDraft
+from coffer.sources.filesystem.filters import make_excludes
+from coffer.sources.filesystem.parent import Found, Key, Parent
+from coffer.sources.filesystem.spec import BackupOptions, BackupResult, FilesystemSource, WarningLog
+from coffer.sources.filesystem.walk import Walk, resolve_paths
+
+# A file changed this shortly before it was read may change again without its times telling: it is read again next time.
+# 2 s is the coarsest time stamp of a file system in use (FAT; ext4 and XFS have some milliseconds).
+_RACY_NS = 2_000_000_000
+_MAX_HARD_LINKS = 100_000  # inodes remembered so that a file with many names is read once
+
+_NO_EXTRAS = (0, b"", ())
+
+
+class _Stop(Exception):
+    """The run is to end early, with a checkpoint."""
+
+
+def backup(
+    repo: Repository,
+    source: FilesystemSource,
+    *,
+    options: BackupOptions | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> BackupResult:
+    """Take one snapshot of a source.
+
+    Safe to repeat and to run beside other backups. On return the snapshot is committed: it and all it needs are durable.
+    Unchanged files (same size, times and inode as in the newest snapshot) are not read.
+
+    Args:
+        repo: The repository.
+        source: What to back up.
+        options: How.
+        progress: Counters to keep up to date.
+        stop: Once set, the run checkpoints and ends.
+
+    Raises:
+        SourceMissingError, SourceContainsRepositoryError, SourceReadError: Before anything was stored.
+        InterruptedRunError: `stop` was set, or the deadline came; a checkpoint was stored and the next run goes on there.
+        BackendError, TransientError: The store failed; packs put so far are found by the next run.
+        LeaseLostError: The writer was revoked; nothing was committed.
+    """
+    paths = resolve_paths(source)
+    excludes = make_excludes(source.exclude, source.include)
+    _refuse_own_repository(repo, paths, source, excludes is not None)
+    run = _Run(repo, source, paths, options or BackupOptions(), progress or Progress(), stop)
+    walk = Walk(source, paths, excludes, run.warnings)
+    try:
+        return run.execute(walk)
+    finally:
+        run.close()
+
+
+class _Run:
+    """One backup: its state, and its steps in the order of time."""
+
+    def __init__(
+        self,
+        repo: Repository,
+        source: FilesystemSource,
+        paths: tuple[bytes, ...],
+        options: BackupOptions,
+        progress: Progress,
+        stop: threading.Event | None,
+    ) -> None:
+        self.repo, self.source, self.paths, self.options = repo, source, paths, options
+        self.progress, self.stop = progress, stop
+        self.warnings = WarningLog()
+        self.started_ns = repo.clock.now_ns()
+        ids = repo.keyring.ids
+        self.tag = ids.source_tag(source.name)
+        orphans, missing = repo.compare_packs()
+        for pack_id, table in orphans:
+            repo.index().add_table(pack_id, table)
+        for pack_id in missing:
+            repo.index().forget_pack(pack_id)
+        self._store_is_damaged = bool(missing)
+        self.previous = repo.newest(source.name)
+        self.parent = self._open_parent()
+        self.lease = lease.acquire(repo.backend, repo.keyring, self.tag, repo.clock)
+        self.writer = ChunkWriter(
+            repo.backend,
+            repo.keyring,
+            repo.index(),
+            level=options.level,
+            workers=options.workers,
+            pack_size_bytes=options.pack_size_bytes,
+            adopted=orphans,
+        )
+        chunking = repo.settings.chunking
+        self.bundler = Bundler(self.writer, chunking)
+        self.reader = ContentReader(
+            self.writer,
+            self.bundler,
+            ids,
+            Cutter(chunking, ids.chunker_seed),
+            chunking.bundle_below_bytes,
+            progress,
+            self._check_stop,
+            self._known_elsewhere,
+        )
+        self.draft = ManifestDraft(self.writer, self.bundler, ids)
+        self.last_key: Key | None = None
+        self._links: dict[tuple[int, int], tuple[PendingContent | None, int]] = {}
+        self._counts = dict.fromkeys(("files_new", "files_changed", "files_unchanged", "directories", "others"), 0)
+        self._size_bytes = 0
+
+    def close(self) -> None:
+        """Stop the workers and give the lease back."""
+        self.writer.close()
+        lease.release(self.repo.backend, self.lease)
+
+    def execute(self, walk: Walk) -> BackupResult:
+        """Do it all; see `backup`."""
+        self.progress.phase = "backing up"
+        if self.previous is not None:
+            self.progress.files_total = self.previous.stats.get("files", 0)
+            self.progress.bytes_total = self.previous.stats.get("size_bytes", 0)
+        try:
+            for groups in cut_blocks(self._watched(walk)):
+                self._take_block(groups)
+                self.last_key = path_key(groups[-1].folder), groups[-1].names[-1]
+        except _Stop as stopped:
+            self._checkpoint()
+            raise InterruptedRunError(f"backup of {self.source.name!r}: {stopped}", reason=str(stopped)) from None
+        self.bundler.close()
+        self.progress.phase = "committing"
+        root = self.draft.finish(self.repo.index(), self.parent.manifest if self.parent else None, self.lease.sequence)
+        return self._commit(root)
+
+    # ----------------------------------------------------------------------------------------------- the walk
+
+    def _watched(self, walk: Walk) -> Iterator[Group]:
+        for group in walk.groups():
+            self._check_stop()
+            yield group
+
+    def _check_stop(self) -> None:
+        if self.stop is not None and self.stop.is_set():
+            raise _Stop("stopped by request")
+        if self.options.deadline_s is not None and self.repo.clock.monotonic_s() >= self.options.deadline_s:
+            raise _Stop("the time given to it is over")
+
+    def _take_block(self, groups: list[Group]) -> None:
+        if lease.needs_renewal(self.lease, self.repo.clock):
+            lease.renew(self.repo.backend, self.repo.keyring, self.lease, self.repo.clock)
+        self.progress.current = groups[0].folder
+        print_ = fingerprint(groups)
+        if self.parent is not None and not self._looks_closer:
+            same = self.parent.same_block(groups, print_)
+            if same is not None:
+                self.draft.reuse(same)
+                self._count_unchanged(groups, same.size_bytes)
+                return
+        warned = self.warnings.total
+        block = DraftBlock([], print_, [])
+        changed_rows = False
+        for group in groups:
+            changed_rows |= self._take_group(block, group)
+        if changed_rows or self.warnings.total != warned:
+            block.fingerprint = NO_FINGERPRINT  # it is looked at entry by entry next time
+        if block.groups:
+            self.draft.add(block)
+
+    @property
+    def _looks_closer(self) -> bool:
+        """Whether even blocks that did not change are looked at entry by entry."""
+        assert self.parent is not None  # asked only then
+        return self.options.force_read or self._store_is_damaged or bool(self.parent.manifest.root.sparse)
+
+    def _take_group(self, block: DraftBlock, group: Group) -> bool:
+        """Decide for every entry of a folder; return whether a row differs from what was walked."""
+        old = self.parent.lookup(group) if self.parent is not None else {}
+        racy_from_ns = self.repo.clock.now_ns() - _RACY_NS
+        taken = Group(group.folder, [], [])
+        base = b"/" + group.folder + b"/" if group.folder else b"/"
+        for name, row in zip(group.names, group.rows, strict=True):
+            found = old.get(name)
+            if found is not None and found.row == row and self._may_copy(found):
+                self._copy(taken, name, found)
+                continue
+            try:
+                self._take_new(block, taken, name, row, base + name, found)
+            except (VanishedError, FileNotFoundError) as error:
+                self.warnings.add(base + name, "vanished", f"vanished: {error.args[-1]}")
+            except OSError as error:
+                self.warnings.add(base + name, "unreadable", f"unreadable: {error.strerror}")
+        taken.rows, racy = _mark_racy(taken.rows, racy_from_ns)
+        if taken.names:
+            block.groups.append(taken)
+        return racy or taken.names != group.names or taken.rows != group.rows
+
+    # ----------------------------------------------------------------------------------------------- one entry
+
+    def _may_copy(self, found: Found) -> bool:
+        """Whether an unchanged file's content can stay where it is."""
+        if self.options.force_read and found.content is not None:
+            return False
+        content = found.content
+        if content is None or self.parent is None:
+            return True
+        sparse = self.parent.manifest.root.sparse
+        if sparse and content.extents[0].chunk_id in sparse:
+            return False
+        if not self._store_is_damaged:
+            return True
+        try:
+            extents = list(self.parent.manifest.expand(content))
+        except CofferError:
+            return False
+        return all(extent.chunk_id is None or extent.chunk_id in self.repo.index() for extent in extents)
+
+    def _copy(self, taken: Group, name: bytes, found: Found) -> None:
+        at = len(taken.names)
+        row = found.row
+        taken.names.append(name)
+        taken.rows.append(row)
+        extras = found.group.extras.get(found.at)
+        if extras is not None:
+            taken.extras[at] = extras
+        if found.content is not None:
+            taken.contents[at] = found.content
+        self._count(row, "files_unchanged")
+        if stat.S_ISREG(row[MODE]):
+            self.progress.bytes_done += row[SIZE]
+
+    def _take_new(
+        self, block: DraftBlock, taken: Group, name: bytes, row: Row, path: bytes, found: Found | None
+    ) -> None:
+        """Read one new or changed file of any kind into `taken`."""
+        mode = row[MODE]
+        content: PendingContent | None = None
+        if stat.S_ISREG(mode):
+            content, row, xattrs = self._read_file(path, row, found)
+            extras = (0, b"", xattrs) if xattrs else _NO_EXTRAS
+        else:
+            target = os.readlink(path) if stat.S_ISLNK(mode) else b""
+            device = os.lstat(path).st_rdev if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0
+            extras = (device, target, read_xattrs(path))
+        at = len(taken.names)
+        taken.names.append(name)
+        taken.rows.append(row)
+        if extras != _NO_EXTRAS:
+            taken.extras[at] = extras
+        if content is not None:
+            block.pending.append((taken, at, content))
+        self._count(row, "files_new" if found is None else "files_changed")
+
+    def _read_file(self, path: bytes, row: Row, found: Found | None) -> tuple[PendingContent | None, Row, Xattrs]:
+        inode = row[4], row[5]
+        if row[NLINK] > 1 and inode in self._links and self._links[inode][1] == row[CTIME]:
+            # The other name of a file read a moment ago: same inode, same ctime, same content.
+            content = self._links[inode][0]
+            return content, row, read_xattrs(path)
+        before_bytes = self.progress.bytes_done
+        content, row, changed, xattrs = self.reader.read(path, row, found)
+        self.progress.bytes_done = before_bytes + row[SIZE]
+        if changed:
+            self.warnings.add(path, "changed", "changed while it was read: saved as it was found, may be mixed")
+        elif row[NLINK] > 1 and len(self._links) < _MAX_HARD_LINKS:
+            self._links[inode] = content, row[CTIME]
+        return content, row, xattrs
+
+    def _known_elsewhere(self, content_id: ContentId, found: Found | None) -> tuple[Known, int] | None:
+        """Return where the parent has a small file's content: a touched file keeps its place, a moved one is found."""
+        if self.parent is None or self.options.force_read:
+            return None
+        if found is None:
+            place = self.parent.find_content(content_id)
+        else:
+            content = found.content
+            if content is None or content.content_id != content_id or len(content.extents) != 1:
+                return None
+            extent = content.extents[0]
+            place = None if extent.chunk_id is None else (extent.chunk_id, extent.offset)
+        if place is None or place[0] in self.parent.manifest.root.sparse or place[0] not in self.repo.index():
+            return None
+        return Known(place[0]), place[1]
+
+    def _count(self, row: Row, which: str) -> None:
+        mode = row[MODE]
+        self.progress.files_done += 1
+        if stat.S_ISREG(mode):
+            self._counts[which] += 1
+            self._size_bytes += row[SIZE]
+        elif stat.S_ISDIR(mode):
+            self._counts["directories"] += 1
+        else:
+            self._counts["others"] += 1
+
+    def _count_unchanged(self, groups: list[Group], size_bytes: int) -> None:
+        files = directories = 0
+        total = 0
+        for group in groups:
+            kinds = [row[MODE] & 0o170000 for row in group.rows]
+            files += kinds.count(stat.S_IFREG)
+            directories += kinds.count(stat.S_IFDIR)
+            total += len(kinds)
+        self._counts["files_unchanged"] += files
+        self._counts["directories"] += directories
+        self._counts["others"] += total - files - directories
+        self._size_bytes += size_bytes
+        self.progress.files_done += total
+        self.progress.bytes_done += size_bytes
+
+    # ----------------------------------------------------------------------------------------------- parent and end
+
+    def _open_parent(self) -> Parent | None:
+        """Open the newest checkpoint or snapshot of the source, whichever began later."""
+        found = checkpoint.newest(self.repo.backend, self.repo.keyring, self.tag)
+        roots: list[ChunkId] = []
+        if found is not None and (self.previous is None or found.started_ns > self.previous.started_ns):
+            roots.append(found.manifest_root)
+        if self.previous is not None:
+            roots.append(ChunkId(self.previous.manifest_root))
+        for root in roots:
+            try:
+                return Parent(ManifestReader(self.repo.reader(), root), self.repo.index().__contains__)
+            except CofferError:
+                continue  # damaged: read everything again; `check` names the damage
+        return None
+
+    def _checkpoint(self) -> None:
+        """Store how far the run came: its own blocks, then the parent's for the rest."""
+        self.progress.phase = "checkpointing"
+        self.bundler.close()
+        if self.parent is not None:
+            key: Key = self.last_key if self.last_key is not None else ([], b"")
+            rest, blocks = self.parent.tail_after(key)
+            if rest:
+                self.draft.add(DraftBlock(rest, NO_FINGERPRINT, []))
+            for block in blocks:
+                self.draft.reuse(block)
+        elif self.last_key is None:
+            return
+        root = self.draft.finish(self.repo.index(), None, self.lease.sequence)
+        checkpoint.put(self.repo.backend, self.repo.keyring, self.tag, self.started_ns, root)
+
+    def _commit(self, root: ChunkId) -> BackupResult:
+        stats = self._stats()
+        name = self.lease.snapshot_name
+        draft = Snapshot(
+            id=snapshot_id(self.repo.id, name),
+            name=name,
+            source=self.source.name,
+            sequence=self.lease.sequence,
+            host=self.options.host or socket.gethostname(),
+            started_ns=self.started_ns,
+            finished_ns=self.repo.clock.now_ns(),
+            manifest_root=root,
+            previous_sequence=0,
+            previous_sha256="",
+            parent_id=self.previous.id if self.previous is not None else "",
+            paths=tuple(os.fsdecode(path) for path in self.paths),
+            tags=self.source.tags,
+            complete=self.warnings.total == 0,
+            warnings_count=self.warnings.total,
+            stats=stats,
+        )
+        committed = self.repo.commit(self.lease, draft)
+        checkpoint.remove_until(self.repo.backend, self.tag, self.started_ns)
+        lease.sweep(self.repo.backend, self.repo.keyring, self.tag, self.repo.clock)
+        return BackupResult(committed, stats, tuple(self.warnings.kept))
+
+    def _stats(self) -> dict[str, int]:
+        written = self.writer.stats
+        counts = self._counts
+        files = counts["files_new"] + counts["files_changed"] + counts["files_unchanged"]
+        return {
+            **counts,
+            "files": files,
+            "entries": files + counts["directories"] + counts["others"],
+            "size_bytes": self._size_bytes,
+            "read_bytes": self.reader.read_bytes,
+            "chunks_new": written.chunks_new,
+            "chunks_known": written.chunks_known,
+            "raw_bytes_new": written.raw_bytes_new,
+            "stored_bytes": written.stored_bytes,
+            "packs_new": written.packs,
+        }
+
+
+def _mark_racy(rows: list[Row], from_ns: int) -> tuple[list[Row], bool]:
+    """Set ctime to 0 where a file changed just before it was read; return whether there was any."""
+    if not rows or max([row[CTIME] for row in rows]) < from_ns:
+        return rows, False
+    marked = [
+        (*row[:CTIME], 0) if row[CTIME] >= from_ns and stat.S_ISREG(row[MODE]) else row for row in rows
+    ]
+    return marked, marked != rows
+
+
+def _refuse_own_repository(
+    repo: Repository, paths: tuple[bytes, ...], source: FilesystemSource, filtered: bool
+) -> None:
+    url = urlsplit(repo.backend.url)
+    if url.scheme != "file":
+        return
+    own = os.path.realpath(os.fsencode(unquote(url.path)))
+    for path in paths:
+        inside = own == path or own.startswith(path.rstrip(b"/") + b"/")
+        if inside and not (filtered and _leaves_out(source, own[len(path.rstrip(b"/")) + 1 :])):
+            raise SourceContainsRepositoryError(
+                f"source path {os.fsdecode(path)}: holds the repository {os.fsdecode(own)} itself"
+            )
+
+
+def _leaves_out(source: FilesystemSource, relative: bytes) -> bool:
+    excluded = make_excludes(source.exclude, source.include)
+    parts = relative.split(b"/")
+    return excluded is not None and any(excluded(b"/".join(parts[: n + 1]), True) for n in range(len(parts)))
+

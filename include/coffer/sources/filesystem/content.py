@@ -1,0 +1,277 @@
+"""Read a file's content into the repository; notice whatever happens to the file meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from coffer.chunking.cutter import Cutter
+from coffer.crypto.hashing import IdKeys
+from coffer.ids import ContentId
+from coffer.progress import Progress
+from coffer.repository.blocks import DEV, INO, SIZE, Row
+from coffer.repository.entries import Content, Extent
+from coffer.repository.manifest import encode_list
+from coffer.repository.pack import TYPE_LIST
+from coffer.repository.writer import ChunkWriter, PendingChunk
+from coffer.sources.filesystem.bundle import Bundle, Bundler, Known
+from coffer.sources.filesystem.parent import Found
+from coffer.sources.filesystem.walk import make_row
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # nonblock: a fifo put in the file's place must not hang us
+_NOATIME = getattr(os, "O_NOATIME", 0)
+_TRIES = 3  # of reading a small file that changes under the reading
+MAX_DIRECT_EXTENTS = 1024  # a file of more has list chunks, so that a block stays small
+_MIN_SPARSE_BYTES = 4096  # no file system has holes below this
+
+Place = Bundle | Known | PendingChunk
+Xattrs = tuple[tuple[bytes, bytes], ...]
+KnownElsewhere = Callable[[ContentId, Found | None], tuple[Known, int] | None]
+
+
+@dataclass(slots=True)
+class PendingContent:
+    """A file's content on its way.
+
+    Attributes:
+        parts: (chunk or None for a hole, offset in it, length), in file order [bytes].
+        content_id: Known at once for a file in one piece, else it follows from the chunks.
+    """
+
+    parts: list[tuple[Place | None, int, int]]
+    content_id: ContentId | None
+
+    @property
+    def waits_for_bundle(self) -> bool:
+        """Whether a part lies in a bundle that is still open."""
+        return any(isinstance(place, Bundle) and place.is_open for place, _, _ in self.parts)
+
+    def resolve(self, ids: IdKeys, writer: ChunkWriter) -> Content:
+        """Return the finished content; waits for its chunks. Very long ones get list chunks."""
+        extents = [
+            Extent(None if place is None else place.chunk_id, offset, length) for place, offset, length in self.parts
+        ]
+        content_id = self.content_id or ids.extents_id((e.chunk_id, e.length) for e in extents)
+        if len(extents) > MAX_DIRECT_EXTENTS:
+            extents = list(_listed(extents, writer))
+        return Content(content_id, tuple(extents))
+
+
+class VanishedError(Exception):
+    """The file is gone, or another stands in its place: an entry of it would be untrue."""
+
+
+class ContentReader:
+    """Reads files for one run. Not thread-safe."""
+
+    def __init__(
+        self,
+        writer: ChunkWriter,
+        bundler: Bundler,
+        ids: IdKeys,
+        cutter: Cutter,
+        bundle_below_bytes: int,
+        progress: Progress,
+        check_stop: Callable[[], None],
+        known_elsewhere: KnownElsewhere,
+    ) -> None:
+        self._writer, self._bundler, self._ids, self._cutter = writer, bundler, ids, cutter
+        self._bundle_below_bytes = bundle_below_bytes
+        self._progress = progress
+        self._check_stop = check_stop
+        self._known_elsewhere = known_elsewhere
+        self.read_bytes = 0
+
+    def read(self, path: bytes, row: Row, found: Found | None) -> tuple[PendingContent | None, Row, bool, Xattrs]:
+        """Read one regular file.
+
+        Args:
+            path: Absolute.
+            row: As the walk saw it.
+            found: What the parent has at this path.
+
+        Returns:
+            (content, None where it is empty; the row as it was read; whether it changed under the reading; xattrs).
+
+        Raises:
+            VanishedError: It is gone, or is another file now.
+            OSError: It cannot be read.
+        """
+        fd = _open(path)
+        try:
+            if row[SIZE] < self._bundle_below_bytes:
+                read = self._read_small(fd, row, found)
+                if read is not None:
+                    return (*read, read_xattrs(fd))
+            content, row, changed = self._read_large(fd, row)
+            return content, row, changed, read_xattrs(fd)
+        finally:
+            os.close(fd)
+
+    def _read_small(self, fd: int, row: Row, found: Found | None) -> tuple[PendingContent | None, Row, bool] | None:
+        """Read a file in one piece. None where it is sparse, or has grown out of the small."""
+        for attempt in range(_TRIES):
+            data = os.pread(fd, row[SIZE] + 1, 0)
+            status = os.fstat(fd)
+            now = make_row(status)
+            if now == row and len(data) == row[SIZE]:
+                break
+            _require_same_file(now, row)
+            if now[SIZE] >= self._bundle_below_bytes:
+                return None
+            stable = attempt > 0 and now == row
+            row = now
+            if stable:
+                break
+        changed = not (now == row and len(data) == row[SIZE])
+        if not data:
+            return None, _with_size(row, 0), changed
+        if status.st_blocks * 512 < len(data) and len(data) > _MIN_SPARSE_BYTES and has_holes(fd, len(data)):
+            return None
+        self.read_bytes += len(data)
+        return self._bundle(data, found), _with_size(row, len(data)), changed
+
+    def _bundle(self, data: bytes, found: Found | None) -> PendingContent:
+        content_id = self._ids.content_id(data)
+        where: tuple[Bundle | Known, int] | None = self._bundler.find(content_id)
+        if where is None:
+            where = self._known_elsewhere(content_id, found)
+            if where is not None:
+                self._bundler.remember(content_id, where)
+        if where is None:
+            where = self._bundler.add(data, content_id)
+        return PendingContent([(where[0], where[1], len(data))], content_id)
+
+    def _read_large(self, fd: int, row: Row) -> tuple[PendingContent | None, Row, bool]:
+        """Stream a file; holes stay holes."""
+        status = os.fstat(fd)
+        before = make_row(status)
+        _require_same_file(before, row)
+        parts: list[tuple[Place | None, int, int]] = []
+        content_id: ContentId | None = None
+        at = 0
+        for start, stop in data_ranges(fd, status):
+            if start > at:
+                parts.append((None, 0, start - at))
+            at = start
+            for view in self._cutter.cut(_limited_reader(fd, start, stop)):
+                self._check_stop()
+                content_id = self._ids.content_id(view) if at == 0 and len(view) == status.st_size else None
+                parts.append((self._writer.submit([view], len(view)), 0, len(view)))
+                at += len(view)
+                self.read_bytes += len(view)
+                self._progress.bytes_done += len(view)
+        after = make_row(os.fstat(fd))
+        if at < after[SIZE] and after == before:
+            parts.append((None, 0, after[SIZE] - at))  # the hole at the end
+            at = after[SIZE]
+        if not parts:
+            return None, _with_size(after, 0), after != before
+        if len(parts) > 1:
+            content_id = None
+        elif parts[0][0] is None:
+            content_id = None
+        return PendingContent(parts, content_id), _with_size(after, at), after != before
+
+
+def _open(path: bytes) -> int:
+    try:
+        return os.open(path, _FLAGS | _NOATIME)
+    except FileNotFoundError:
+        raise VanishedError("vanished before it was read") from None
+    except PermissionError:
+        return os.open(path, _FLAGS)  # O_NOATIME is for owners only
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENOTDIR):
+            raise VanishedError("another kind of file took its place") from None
+        raise
+
+
+def _require_same_file(now: Row, row: Row) -> None:
+    """A path below a folder that was swapped leads elsewhere: what it leads to is not this entry's content."""
+    if (now[INO], now[DEV]) != (row[INO], row[DEV]) or not stat.S_ISREG(now[0]):
+        raise VanishedError("another file took its place while it was read")
+
+
+def _with_size(row: Row, size: int) -> Row:
+    """The entry says what was read: of a file that grows, not what it became."""
+    return row if row[SIZE] == size else (*row[:SIZE], size, *row[SIZE + 1 :])
+
+
+def has_holes(fd: int, size: int) -> bool:
+    """Say whether a file has holes, by asking the file system (lseek(2), SEEK_HOLE)."""
+    try:
+        return os.lseek(fd, 0, os.SEEK_HOLE) < size
+    except OSError:
+        return False
+
+
+def data_ranges(fd: int, status: os.stat_result) -> Iterator[tuple[int, int]]:
+    """Yield the (start, stop) of a file's data [bytes], rising; all of it where the file system cannot tell.
+
+    The last range is open-ended (stop beyond any size) so that a file that grows is read on to its end.
+    """
+    endless = 1 << 62
+    if status.st_blocks * 512 >= status.st_size or not has_holes(fd, status.st_size):
+        yield 0, endless
+        return
+    at = 0
+    while at < status.st_size:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError:  # ENXIO: only a hole is left
+            return
+        stop = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, stop
+        at = stop
+
+
+def _limited_reader(fd: int, start: int, stop: int) -> Callable[[memoryview], int]:
+    at = start
+
+    def readinto(view: memoryview) -> int:
+        nonlocal at
+        count = os.preadv(fd, [view[: min(len(view), stop - at)]], at)
+        at += count
+        return count
+
+    return readinto
+
+
+def read_xattrs(target: int | bytes) -> Xattrs:
+    """Return all extended attributes, sorted by name: POSIX ACLs and capabilities are among them.
+
+    A file system without them has none.
+    """
+    follow = isinstance(target, int)  # a descriptor is the file itself; a path may be a link's
+    try:
+        names = os.listxattr(target) if follow else os.listxattr(target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF):
+            return ()
+        raise
+    if not names:
+        return ()
+    pairs = []
+    for name in sorted(names):
+        try:
+            value = os.getxattr(target, name) if follow else os.getxattr(target, name, follow_symlinks=False)
+        except OSError as error:
+            if error.errno == errno.ENODATA:  # removed since it was listed
+                continue
+            raise
+        pairs.append((os.fsencode(name), value))
+    return tuple(pairs)
+
+
+def _listed(extents: list[Extent], writer: ChunkWriter) -> Iterator[Extent]:
+    pending = []
+    for first in range(0, len(extents), MAX_DIRECT_EXTENTS):
+        piece = extents[first : first + MAX_DIRECT_EXTENTS]
+        data = encode_list(piece)
+        pending.append((writer.submit([data], len(data), TYPE_LIST), sum(e.length for e in piece)))
+    for chunk, length in pending:
+        yield Extent(chunk.chunk_id, 0, length, True)

@@ -1,0 +1,171 @@
+"""The new manifest in the making: blocks wait for their chunks, are encoded in order, and end in a root."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from coffer.crypto.hashing import IdKeys
+from coffer.errors import CofferError
+from coffer.ids import ChunkId
+from coffer.repository.blocks import SIZE, Group, encode_content, encode_stable, encode_times
+from coffer.repository.entries import Content
+from coffer.repository.index import ChunkIndex
+from coffer.repository.manifest import BlockRef, ManifestReader, encode_root
+from coffer.repository.pack import TYPE_ROOT, TYPE_SECTION
+from coffer.repository.writer import ChunkWriter, PendingChunk
+from coffer.sources.filesystem.bundle import Bundler
+from coffer.sources.filesystem.content import PendingContent
+
+_MAX_WAITING = 12  # blocks whose bundle is still open; then it is closed early. About 20 MB at the most.
+_SMALL_BUNDLE_BYTES = 256 * 1024  # left by runs that found few changes …
+_MANY_SMALL = 64  # … and joined once there are this many of them
+_FULL_ACCOUNT_BLOCKS = 64  # up to this many unchanged blocks are read again to see which bundles are half dead
+_ACCOUNT_EVERY = 8  # a larger manifest is looked through every eighth snapshot
+
+
+@dataclass(slots=True)
+class DraftBlock:
+    """A block that was walked.
+
+    Attributes:
+        groups: Its entries; contents that the run read are in `pending` until they are stored.
+        fingerprint: As `blockcut.fingerprint`, or zeros.
+        pending: (group, row, content) for each content of this run.
+    """
+
+    groups: list[Group]
+    fingerprint: bytes
+    pending: list[tuple[Group, int, PendingContent]]
+
+
+@dataclass(slots=True)
+class _Encoded:
+    folder: bytes
+    name: bytes
+    entry_count: int
+    size_bytes: int
+    fingerprint: bytes
+    stable: PendingChunk
+    times: PendingChunk
+    content: PendingChunk | None
+
+    def ref(self) -> BlockRef:
+        content = self.content.chunk_id if self.content else None
+        return BlockRef(
+            self.folder,
+            self.name,
+            self.entry_count,
+            self.size_bytes,
+            self.fingerprint,
+            self.stable.chunk_id,
+            self.times.chunk_id,
+            content,
+        )
+
+
+class ManifestDraft:
+    """Collects blocks in walk order."""
+
+    def __init__(self, writer: ChunkWriter, bundler: Bundler, ids: IdKeys) -> None:
+        self._writer, self._bundler, self._ids = writer, bundler, ids
+        self._waiting: deque[DraftBlock] = deque()
+        self._blocks: list[_Encoded | BlockRef] = []
+        self._live: dict[ChunkId, int] = {}  # bytes alive in each bundle, over the blocks encoded in this run
+
+    def reuse(self, block: BlockRef) -> None:
+        """Take over an unchanged block of the parent."""
+        self._encode_until(0)
+        self._blocks.append(block)
+
+    def add(self, block: DraftBlock) -> None:
+        """Take a block; its chunks may still be on their way."""
+        self._waiting.append(block)
+        self._encode_until(_MAX_WAITING)
+
+    def finish(self, index: ChunkIndex, parent: ManifestReader | None, sequence: int) -> ChunkId:
+        """Encode what waits, put data and manifest, and return the root's chunk id. On return all is durable."""
+        self._encode_until(0)
+        self._writer.flush_data()
+        refs = [block if isinstance(block, BlockRef) else block.ref() for block in self._blocks]
+        sparse = self._sparse(index, parent, sequence) if parent is not None else frozenset()
+        root = encode_root(refs, sparse)
+        pending = self._writer.submit([root], len(root), TYPE_ROOT)
+        self._writer.flush_meta()
+        return pending.chunk_id
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether every block so far is the parent's."""
+        return not self._waiting and all(isinstance(block, BlockRef) for block in self._blocks)
+
+    def _encode_until(self, waiting: int) -> None:
+        """Encode the oldest blocks; those that wait for an open bundle may stay, up to `waiting` of them."""
+        while self._waiting:
+            block = self._waiting[0]
+            if any(content.waits_for_bundle for _, _, content in block.pending):
+                if len(self._waiting) <= waiting:
+                    return
+                self._bundler.close()
+            self._encode(self._waiting.popleft())
+
+    def _encode(self, block: DraftBlock) -> None:
+        for group, at, content in block.pending:
+            group.contents[at] = content.resolve(self._ids, self._writer)
+        groups = block.groups
+        self._account(groups)
+        content = encode_content(groups)
+        encoded = _Encoded(
+            groups[0].folder,
+            groups[0].names[0],
+            sum(len(group.rows) for group in groups),
+            sum(group.rows[at][SIZE] for group in groups for at in group.contents),
+            block.fingerprint,
+            self._section(encode_stable(groups)),
+            self._section(encode_times(groups)),
+            self._section(content) if content else None,
+        )
+        self._blocks.append(encoded)
+        if self._writer.meta_backlog:
+            self._writer.flush_meta()
+
+    def _section(self, data: bytes) -> PendingChunk:
+        return self._writer.submit([data], len(data), TYPE_SECTION)
+
+    # ----------------------------------------------------------------------------------------------- sparse bundles
+
+    def _account(self, groups: list[Group]) -> None:
+        live = self._live
+        for group in groups:
+            for content in group.contents.values():
+                _count(live, content)
+
+    def _sparse(self, index: ChunkIndex, parent: ManifestReader, sequence: int) -> frozenset[ChunkId]:
+        """Return the bundles that the next backup shall make anew: less than half alive, or many small ones."""
+        reused = [block for block in self._blocks if isinstance(block, BlockRef)]
+        if len(reused) == len(self._blocks):
+            return parent.root.sparse
+        if len(reused) > _FULL_ACCOUNT_BLOCKS and sequence % _ACCOUNT_EVERY:
+            return frozenset()
+        for block in reused:
+            try:
+                self._account(parent.groups(block))
+            except CofferError:
+                return frozenset()  # a count that misses a block would call live bundles dead
+        sparse, small = set(), set()
+        for chunk_id, live_bytes in self._live.items():
+            where = index.find(chunk_id)
+            if where is None:
+                continue
+            if 2 * live_bytes < where.raw_length:
+                sparse.add(chunk_id)
+            elif where.raw_length < _SMALL_BUNDLE_BYTES:
+                small.add(chunk_id)
+        return frozenset(sparse | small) if len(small) >= _MANY_SMALL else frozenset(sparse)
+
+
+def _count(live: dict[ChunkId, int], content: Content) -> None:
+    if len(content.extents) == 1:
+        extent = content.extents[0]
+        if extent.chunk_id is not None and not extent.indirect:
+            live[extent.chunk_id] = live.get(extent.chunk_id, 0) + extent.length

@@ -1,0 +1,109 @@
+"""What a backup of a file tree takes and gives."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coffer.repository.snapshot import Snapshot
+
+MAX_WARNINGS_KEPT = 1000  # their count is exact; beyond this many only the count is kept, so memory stays bounded
+
+
+@dataclass(frozen=True, slots=True)
+class FilesystemSource:
+    """A named set of trees.
+
+    Attributes:
+        name: Names the chain of snapshots.
+        paths: Folders or files; symbolic links in them are resolved.
+        exclude: gitignore patterns, relative to each path.
+        include: gitignore patterns that bring back what `exclude` leaves out (not below an excluded folder, as in git).
+        one_file_system: Do not descend into other file systems; the mount point itself is saved, empty.
+        exclude_caches: Of a folder with a valid CACHEDIR.TAG, save the folder and the tag only.
+        tags: The user's words, kept with the snapshot.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    one_file_system: bool = False
+    exclude_caches: bool = False
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackupOptions:
+    """How to run.
+
+    Attributes:
+        level: Of zstd.
+        workers: Threads that compress and seal; 0 for one per core.
+        pack_size_bytes: Size of a pack [bytes].
+        host: Recorded in the snapshot; the machine's name where None.
+        force_read: Read every file, whatever the parent says.
+        deadline_s: Stop with a checkpoint at this monotonic time [s], by the repository's clock.
+    """
+
+    level: int = 3
+    workers: int = 0
+    pack_size_bytes: int = 64_000_000
+    host: str | None = None
+    force_read: bool = False
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWarning:
+    """One file that could not be saved as it should be.
+
+    Attributes:
+        path: As the system knows it (absolute).
+        code: "vanished" | "unreadable" | "changed" | "xattr" | "special".
+        message: What happened, for people.
+    """
+
+    path: bytes
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class WarningLog:
+    """Collects warnings in bounded memory."""
+
+    kept: list[SourceWarning] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, path: bytes, code: str, message: str) -> None:
+        """Record one."""
+        self.counts[code] += 1
+        if len(self.kept) < MAX_WARNINGS_KEPT:
+            self.kept.append(SourceWarning(path, code, message))
+
+    @property
+    def total(self) -> int:
+        """How many there were."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class BackupResult:
+    """What a finished backup did.
+
+    Attributes:
+        snapshot: As committed.
+        stats: The snapshot's counts and sizes.
+        warnings: The first thousand; `snapshot.warnings_count` is exact.
+    """
+
+    snapshot: Snapshot
+    stats: dict[str, int]
+    warnings: tuple[SourceWarning, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 where some files could not be saved."""
+        return 0 if self.snapshot.complete else 3
