@@ -78,8 +78,8 @@ def parse_cron(text: str) -> Cron:
         _field(text, field, part) for field, part in zip(_FIELDS, fields, strict=True)
     )
     cron = Cron(minutes, hours, days, months, frozenset(day % 7 for day in weekdays))
-    # With a weekday given too, cron fires on either, so only a day of the month that stands alone can be impossible.
-    if len(cron.weekdays) == 7 and not any(min(days) <= _DAYS_OF_MONTH[month - 1] for month in months):
+    # With a weekday given too (0-6 counts as given), cron fires on either: only a day that stands alone is impossible.
+    if fields[4] == "*" and not any(min(days) <= _DAYS_OF_MONTH[month - 1] for month in months):
         raise _refusal(text, "it never fires: no such day in those months")
     return cron
 
@@ -94,6 +94,8 @@ def _field(text: str, field: _Field, part: str) -> frozenset[int]:
     for item in part.split(","):
         span, slash, step_text = item.partition("/")
         step = 1
+        if item == "*" and part != "*":
+            raise _refusal(text, f"{field.name} {part!r}: a * stands alone")  # croniter drops the rest of the list
         if slash:
             # "5/15" means 5 alone to some crons and 5,20,35,50 to others.
             if span != "*" and "-" not in span:

@@ -87,11 +87,6 @@ class _Reading:
             value = value[part]
         return value
 
-    def mapping(self, *path: str) -> dict[str, Any]:
-        """Return the mapping at a path, an empty one if there is none."""
-        value = self.at(*path)
-        return value if isinstance(value, dict) else {}
-
     def items(self, *path: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield index and value of the mappings in the list at a path."""
         value = self.at(*path)
@@ -168,7 +163,8 @@ def _unknown_locations(reading: _Reading) -> Iterator[Finding]:
 
 
 def _unknown_sync_sources(reading: _Reading) -> Iterator[Finding]:
-    known = tuple(source["name"] for _, source in reading.items("sources") if isinstance(source.get("name"), str))
+    names = (source.get("name") for _, source in reading.items("sources"))
+    known = tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
     for index, procedure in reading.items("sync_procedures", "schedule"):
         path: Path = ("sync_procedures", "schedule", index, "sources")
         yield from _unknown_names(path, procedure.get("sources"), known, "sources")

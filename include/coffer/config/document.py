@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import yaml
@@ -17,6 +18,8 @@ Path = tuple[str | int, ...]
 """Keys and list indices (from 0) from the top of the document to a value."""
 
 _MAX_NODES = 50_000  # aliases within aliases could make a small file grow without bound
+_MAX_DEPTH = 50  # a policy is six deep
+_TOO_DEEP = ("blocks or brackets within each other, too deep", f"at most {_MAX_DEPTH} within each other")
 
 
 class Place(NamedTuple):
@@ -101,12 +104,19 @@ def parse_document(text: str) -> Document:
         node = _compose(text)
     except yaml.YAMLError as error:
         document.unread = True
-        document.mistakes.append(_of_yaml(error, text))
-        _read_blocks(document, text)
+        document.mistakes += (mistakes := _read_blocks(document, text))
+        # What breaks the whole is found again in its block, and told better there: a quote left open in one block
+        # breaks the text at the next quote, blocks later. Only what joins blocks is left to be told for the whole.
+        if not mistakes or isinstance(error, yaml.composer.ComposerError):
+            document.mistakes.append(_of_yaml(error, text))
         return document
     if node is not None:
         document.data = _Builder(document).build(node, ())
     return document
+
+
+class _NestingError(yaml.YAMLError):
+    """Raised when the text is nested so deeply that PyYAML, which descends by recursion, gives up."""
 
 
 def _compose(text: str) -> yaml.Node | None:
@@ -114,6 +124,8 @@ def _compose(text: str) -> yaml.Node | None:
     try:
         node: yaml.Node | None = loader.get_single_node()
         return node
+    except RecursionError:
+        raise _NestingError from None
     finally:
         loader.dispose()
 
@@ -121,27 +133,25 @@ def _compose(text: str) -> yaml.Node | None:
 _BLOCK_START = re.compile(r"(?m)^(?=[^\s#\-{}\[\]%])")
 
 
-def _read_blocks(document: Document, text: str) -> None:
-    """Read each block that begins in the first column by itself; keep what can be read, and the others' mistakes."""
+def _read_blocks(document: Document, text: str) -> list[FormMistake]:
+    """Read each block that begins in the first column by itself; keep what can be read, return the others' mistakes."""
     starts = [match.start() for match in _BLOCK_START.finditer(text)]
-    data: dict[str, Any] = {}
-    for start, stop in zip(starts, [*starts[1:], len(text)], strict=True):
+    mistakes: list[FormMistake] = []
+    document.data = {}
+    for start, stop in pairwise([*starts, len(text)]):
         block = "\n" * text.count("\n", 0, start) + text[start:stop]
         try:
             node = _compose(block)
         except yaml.composer.ComposerError:
             continue  # an alias whose anchor lies in another block: no mistake of this block
         except yaml.YAMLError as error:
-            mistake = _of_yaml(error, block)
-            # The first mistake of the whole text is found again in its block, perhaps at the block's end.
-            if all(
-                mistake.problem != known.problem or mistake.place.line < known.place.line for known in document.mistakes
-            ):
-                document.mistakes.append(mistake)
+            mistakes.append(_of_yaml(error, block))
             continue
-        built = _Builder(document).build(node, ()) if isinstance(node, yaml.MappingNode) else {}
-        data.update(built)
-    document.data = data
+        if isinstance(node, yaml.MappingNode):
+            document.data.update(_Builder(document).build(node, ()) or {})
+        elif node is not None:
+            mistakes.append(FormMistake(_place(node), (), *_NO_COLON))
+    return mistakes
 
 
 class _Builder:
@@ -161,6 +171,9 @@ class _Builder:
         if self._count == _MAX_NODES:
             self._refuse(node, path, "too many values", f"at most {_MAX_NODES:,} values")
             return None
+        if len(path) > _MAX_DEPTH:
+            self._refuse(node, path[:1], *_TOO_DEEP)
+            return None
         if id(node) in self._open:
             self._refuse(node, path, "an alias within what it names", "aliases of values that are complete")
             return None
@@ -179,7 +192,7 @@ class _Builder:
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any] | None:
         if node.tag != _TAG + "map":
-            self._refuse(node, path, "a tag (!...)", "plain values without tags")
+            self._refuse(node, path, *_TAG_FOUND)
             return None
         data: dict[str, Any] = {}
         first_lines: dict[Hashable, int] = {}
@@ -199,7 +212,7 @@ class _Builder:
 
     def _sequence(self, node: yaml.SequenceNode, path: Path) -> list[Any] | None:
         if node.tag != _TAG + "seq":
-            self._refuse(node, path, "a tag (!...)", "plain values without tags")
+            self._refuse(node, path, *_TAG_FOUND)
             return None
         return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
 
@@ -214,48 +227,57 @@ class _Builder:
         if kind in ("bool", "null"):
             return text.lower() == "true" if kind == "bool" else None
         if kind != "str":
-            self._refuse(node, path, "a tag (!...)", "plain values without tags")
+            self._refuse(node, path, *_TAG_FOUND)
             return None
         return text
 
 
 def _place(node: yaml.Node) -> Place:
-    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+    return _place_of_mark(node.start_mark)
 
 
 # ------------------------------------------------------------------------------------------------ YAML's own errors
 
-# Part of PyYAML's message -> what we say. Its messages can quote the file (a password that begins with * becomes "an
-# undefined alias"), so none of its words are passed on.
-_PROBLEMS = (
-    ("undefined alias", "an alias (*...) of which there is no anchor", "quotes around a text that begins with *"),
-    ("duplicate anchor", "an anchor (&...) that is there twice", "each anchor once"),
-    ("expected a single document", "a second document (---)", "one document"),
+_NO_COLON = ("a line without ':' after its key", "key: value")
+_OPEN_QUOTE = ("a quote that is not closed", "the same quote at both ends")
+_TAG_FOUND = ("a tag (!...)", "plain values without tags")
+
+# Part of PyYAML's message -> where we show it, and what we say. Its messages can quote the file (a password that begins
+# with * becomes "an undefined alias"), so none of its words are passed on. "begin" is where the thing at fault begins,
+# "end" where it turned out to be one.
+_PROBLEMS: tuple[tuple[str, str, tuple[str, str]], ...] = (
+    (
+        "undefined alias",
+        "end",
+        ("an alias (*...) of which there is no anchor", "quotes around a text that begins with *"),
+    ),
+    ("duplicate anchor", "end", ("an anchor (&...) that is there twice", "each anchor once")),
+    ("expected a single document", "end", ("a second document (---)", "one document")),
     (
         "mapping values are not allowed",
-        "a ':' where none can be",
-        "quotes around a text with ': ' in it; check the indentation",
+        "end",
+        ("a ':' where none can be", "quotes around a text with ': ' in it; check the indentation"),
     ),
-    ("could not find expected ':'", "a line without ':' after its key", "key: value"),
+    ("entries are not allowed", "end", ("a '- ' where no list can begin", "the list in lines of its own, or [a, b]")),
+    ("could not find expected ':'", "begin", _NO_COLON),
     (
         "cannot start any token",
-        "a character that begins no value (a tab, or one of @ ` %)",
-        "spaces for indentation; quotes around such a text",
+        "end",
+        ("a tab, or a text that begins with @, ` or %", "spaces for indentation; quotes around such a text"),
     ),
     (
         "expected <block end>",
-        "a line that is indented unlike those it belongs to",
-        "the same indentation for all keys of a block",
+        "end",
+        ("a line that is indented unlike those it belongs to", "the same indentation for all keys of a block"),
     ),
-    ("expected ',' or", "a bracket that is not closed, or a missing comma", "[a, b] and {key: value, key: value}"),
-    ("while scanning a quoted scalar", "a quote that is not closed", "the same quote at both ends"),
-    ("unexpected end of stream", "a quote that is not closed", "the same quote at both ends"),
     (
-        "unknown escape",
-        "a backslash in double quotes that means nothing",
-        "single quotes around a text with backslashes",
+        "expected ',' or",
+        "begin",
+        ("a bracket that is not closed, or a missing comma", "[a, b] and {key: value, key: value}"),
     ),
-    ("tag", "a tag (!...)", "plain values without tags"),
+    ("unknown escape", "end", ("a backslash in double quotes that means nothing", "single quotes around such a text")),
+    ("quoted scalar", "begin", _OPEN_QUOTE),
+    ("tag", "end", _TAG_FOUND),
 )
 
 
@@ -265,12 +287,16 @@ def _of_yaml(error: yaml.YAMLError, text: str) -> FormMistake:
         before = text[: error.position]
         place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
         return FormMistake(place, (), "a character that YAML does not allow", "printable characters")
-    if not isinstance(error, yaml.MarkedYAMLError):
-        return FormMistake(Place(1, 1), (), "not YAML", "YAML")
-    mark = error.problem_mark or error.context_mark
-    place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
+    if not isinstance(error, yaml.MarkedYAMLError):  # a _NestingError: all others of PyYAML's are marked
+        return FormMistake(Place(1, 1), (), *_TOO_DEEP)
     said = f"{error.problem} {error.context}"
-    for part, problem, allowed in _PROBLEMS:
+    for part, where, problem in _PROBLEMS:
         if part in said:
-            return FormMistake(place, (), problem, allowed)
-    return FormMistake(place, (), "not YAML", "YAML: key: value, lists with '- ', the same indentation within a block")
+            mark = error.context_mark if where == "begin" else error.problem_mark
+            return FormMistake(_place_of_mark(mark or error.problem_mark), (), *problem)
+    allowed = "YAML: key: value, lists with '- ', the same indentation within a block"
+    return FormMistake(_place_of_mark(error.problem_mark), (), "not YAML", allowed)
+
+
+def _place_of_mark(mark: Any) -> Place:
+    return Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)

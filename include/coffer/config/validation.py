@@ -99,7 +99,7 @@ def _locate(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, Any, Descripti
     value = data
     for part in loc:
         if part == "[key]":
-            return path, path[-1], around, describe(Name)
+            return path, None, around, describe(Name)
         if len(at.models) > 1:  # what follows a union is the tag, even if the block has a key of that name
             at = at._replace(models=tuple(model for model in at.models if type_of(model) == part))
             continue

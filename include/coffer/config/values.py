@@ -290,6 +290,7 @@ def project_folder_in(info: ValidationInfo) -> Path:
 
     Raises:
         AssertionError: It was started without one; a relative path would silently count from the working folder.
+            (Pydantic turns it into its own ValidationError.)
     """
     if not isinstance(info.context, dict):
         raise AssertionError("policy models are validated with the project folder in their context")

@@ -49,7 +49,7 @@ def test_a_condition_of_the_grammar_is_taken(text):
         ("age(a > 5", "column 7: expected ',' or ')', found '>'"),
         ("age() > 5", "column 5: expected a metric, a number or a text, found ')'"),
         ("__import__('os').system == 1", "column 17: '.' is not understood"),
-        ("a == 'b", "column 6: \"'\" is not understood"),
+        ("a == 'b", 'column 6: "\'" is not understood'),
         ("a == 5x_", "column 6: '5' is not understood"),
         ("a == b; c", "column 7: ';' is not understood"),
         ("a < b < c", "column 7: expected and, or or the end, found '<'"),
@@ -77,5 +77,6 @@ def test_no_text_breaks_the_reader(text):
     """Whatever the text, it is a condition or it is refused with a typed error."""
     try:
         check_condition(text)
-    except UnitError as error:
-        assert error.why
+    except UnitError:
+        return
+    assert [] != tokens_of(text)[:-1]

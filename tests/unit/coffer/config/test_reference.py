@@ -43,9 +43,7 @@ def test_every_key_has_a_line_with_a_meaning(generator):
 
 def test_every_attribute_of_every_model_has_a_docstring(generator):
     """No key is without a meaning in the source."""
-    missing = [
-        entry.key for entry in walk(Policy) if entry.name not in generator.attribute_docstrings(entry.model)
-    ]
+    missing = [entry.key for entry in walk(Policy) if entry.name not in generator.attribute_docstrings(entry.model)]
     assert [] == missing
 
 
