@@ -44,35 +44,36 @@ class Cutter:
     def __init__(self, params: ChunkParams, seed: int) -> None:
         self._params = params
         self._seed = seed
+        self._window = bytearray()  # made by the first cut, then used again: fresh pages cost more than the cutting
 
-    def cut(self, readinto: Callable[[memoryview], int]) -> Iterator[memoryview]:
+    def cut(self, readinto: Callable[[memoryview], int]) -> Iterator[bytes]:
         """Yield the stream's chunks in order; contiguous; only the last may be shorter than the minimum.
 
-        Each chunk is a view on a buffer of its own round: it stays valid while it is referred to.
+        One cut at a time: the window is shared. Each chunk is a copy, so that a slow consumer holds a chunk and no window.
 
         Args:
             readinto: Fills a view and returns the count of bytes, 0 at the end; short reads are fine.
         """
-        carry: bytes | memoryview = b""
-        window_bytes = self._params.max_bytes * 2
+        if not self._window:
+            self._window = bytearray(self._params.max_bytes * 2)
+        view = memoryview(self._window)
+        carried = 0
         while True:
-            buffer = bytearray(window_bytes)
-            view = memoryview(buffer)
-            view[: len(carry)] = carry
-            filled = _fill(view, len(carry), readinto)
+            filled = _fill(view, carried, readinto)
             if filled == 0:
                 return
-            at_end = filled < window_bytes
+            at_end = filled < len(view)
             used = 0
             for length in self._lengths(view[:filled]):
                 # A cut that touches the window's end may lie elsewhere once more data is seen.
                 if not at_end and used + length == filled:
                     break
-                yield view[used : used + length]
+                yield bytes(view[used : used + length])
                 used += length
             if at_end:
                 return
-            carry = view[used:filled]
+            carried = filled - used
+            view[:carried] = view[used:filled]
 
     def _lengths(self, view: memoryview) -> Iterator[int]:
         if self._params.method == "fixed":

@@ -58,8 +58,8 @@ def _parameters(level: int) -> zstandard.ZstdCompressionParameters:
     return zstandard.ZstdCompressionParameters.from_level(
         level,
         window_log=max(plain.window_log, 22),
-        hash_log=max(plain.hash_log, 19),
-        chain_log=max(plain.chain_log, 18),
+        hash_log=max(plain.hash_log, 18),
+        chain_log=max(plain.chain_log, 17),
         write_content_size=True,
         write_checksum=False,
     )

@@ -157,13 +157,13 @@ class ContentReader:
             if start > at:
                 parts.append((None, 0, start - at))
             at = start
-            for view in self._cutter.cut(_limited_reader(fd, start, stop)):
+            for data in self._cutter.cut(_limited_reader(fd, start, stop)):
                 self._check_stop()
-                content_id = self._ids.content_id(view) if at == 0 and len(view) == status.st_size else None
-                parts.append((self._writer.submit([view], len(view)), 0, len(view)))
-                at += len(view)
-                self.read_bytes += len(view)
-                self._progress.bytes_done += len(view)
+                content_id = self._ids.content_id(data) if at == 0 and len(data) == status.st_size else None
+                parts.append((self._writer.submit([data], len(data)), 0, len(data)))
+                at += len(data)
+                self.read_bytes += len(data)
+                self._progress.bytes_done += len(data)
         after = make_row(os.fstat(fd))
         if at < after[SIZE] and after == before:
             parts.append((None, 0, after[SIZE] - at))  # the hole at the end
