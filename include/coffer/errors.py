@@ -114,7 +114,9 @@ class LeaseLostError(TransientError):
     """Raised when a writer ran past its lease and was revoked; nothing was committed, its packs are orphans."""
 
     code = "lease-lost"
-    default_hint = "The machine slept or stalled for longer than the lease. Run the backup again; stored packs are found."
+    default_hint = (
+        "The machine slept or stalled for longer than the lease. Run the backup again; stored packs are found."
+    )
 
 
 class SourceBusyError(TransientError):
@@ -263,7 +265,9 @@ class ObjectCorruptError(RepositoryError):
     """Raised when stored bytes fail their check: truncated, altered, or put in another's place."""
 
     code = "object-corrupt"
-    default_hint = "Run 'coffer verify' to list what is damaged. Nothing was changed; undamaged files can still be restored."
+    default_hint = (
+        "Run 'coffer verify' to list what is damaged. Nothing was changed; undamaged files can still be restored."
+    )
 
 
 class ChunkMissingError(RepositoryError):
@@ -301,7 +305,9 @@ class WrongKeyError(CryptoError):
     """Raised when the key file or passphrase does not open this repository."""
 
     code = "wrong-key"
-    default_hint = "Is this the key of another repository? Check COFFER_KEY_FILE, or the passphrase's capitals and spaces."
+    default_hint = (
+        "Is this the key of another repository? Check COFFER_KEY_FILE, or the passphrase's capitals and spaces."
+    )
 
 
 class KeyFileError(CryptoError):
@@ -377,7 +383,9 @@ class RestoreUnsafePathError(RestoreError):
     """Raised when a snapshot asks for a path outside the target; that file was not written."""
 
     code = "restore-unsafe-path"
-    default_hint = "The snapshot is hostile or damaged. Restore single paths that you know, and check who could write to it."
+    default_hint = (
+        "The snapshot is hostile or damaged. Restore single paths that you know, and check who could write to it."
+    )
 
 
 class RestoreIncompleteError(RestoreError):

@@ -22,7 +22,8 @@ class ChunkParams:
         method: "cdc" or "fixed".
         min_bytes, avg_bytes, max_bytes: Bounds of a chunk [bytes]; "fixed" cuts at avg_bytes.
         bundle_below_bytes: Files smaller than this are bundled [bytes].
-        bundle_min_bytes, bundle_max_bytes: A bundle is cut between files from the first on, at the second at the latest.
+        bundle_min_bytes, bundle_max_bytes: A bundle is cut between files from the first on, at the second at the
+            latest.
         bundle_avg_bytes: Mean distance of the content-defined cut beyond bundle_min_bytes [bytes].
 
     The defaults are measured: docs/adr/0022.
@@ -49,7 +50,8 @@ class Cutter:
     def cut(self, readinto: Callable[[memoryview], int]) -> Iterator[bytes]:
         """Yield the stream's chunks in order; contiguous; only the last may be shorter than the minimum.
 
-        One cut at a time: the window is shared. Each chunk is a copy, so that a slow consumer holds a chunk and no window.
+        One cut at a time: the window is shared. Each chunk is a copy, so that a slow consumer holds a chunk and no
+            window.
 
         Args:
             readinto: Fills a view and returns the count of bytes, 0 at the end; short reads are fine.

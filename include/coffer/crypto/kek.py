@@ -16,7 +16,7 @@ from coffer.errors import KeyFileError
 
 KEY_FILE_MARK = "coffer-key-1"
 KIND_KEY_FILE = "key-file"
-KIND_PASSPHRASE = "passphrase"
+KIND_PASSPHRASE = "passphrase"  # noqa: S105 - the word for it, not one
 _INFO = b"coffer/1/kek"
 
 
@@ -89,7 +89,9 @@ class PassphraseUnlocker:
 
     def kek(self, *, salt: bytes, params: Argon2Params) -> Kek:
         """Derive the KEK by Argon2id, then HKDF."""
-        return Kek(*derive_key_and_commitment(argon2id(self._passphrase, salt=salt, params=params), salt=salt, info=_INFO))
+        return Kek(
+            *derive_key_and_commitment(argon2id(self._passphrase, salt=salt, params=params), salt=salt, info=_INFO)
+        )
 
 
 def write_new_key_file(path: Path) -> KeyFileUnlocker:

@@ -1,8 +1,8 @@
 """The keyring: the repository's own keys, each wrapped by the KEK, and how they are wrapped.
 
-Wrapped keys are small JSON objects below ``keys/`` (docs/format.md §2). A wrap is AES-256-GCM under the KEK with a random
-nonce (a KEK seals a few dozen keys in its life; NIST SP 800-38D §8.3 allows 2^32), bound to repository, kind, number and
-to the exact bytes of coffer.json, so an edited configuration does not open.
+Wrapped keys are small JSON objects below ``keys/`` (docs/format.md §2). A wrap is AES-256-GCM under the KEK with a
+random nonce (a KEK seals a few dozen keys in its life; NIST SP 800-38D §8.3 allows 2^32), bound to repository, kind,
+number and to the exact bytes of coffer.json, so an edited configuration does not open.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ KIND_LEASE = 4
 KIND_CHECKPOINT = 5
 KIND_REVOKED = 6
 
-_HEADER = struct.Struct(f">8sHBxI{SALT_BYTES}s{COMMITMENT_BYTES}s")  # magic, version, kind, pad, epoch, salt, commitment
+# magic, version, kind, pad, epoch, salt, commitment
+_HEADER = struct.Struct(f">8sHBxI{SALT_BYTES}s{COMMITMENT_BYTES}s")
 HEADER_BYTES = _HEADER.size  # 80
 _AAD = struct.Struct(">16s32sQBBBxII")  # repository, salt, position, type, codec, last, pad, raw length, sealed length
 _INFO = b"coffer/1/object-key"

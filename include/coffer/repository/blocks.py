@@ -1,7 +1,7 @@
 """One block of a manifest: some thousand entries in columns, in three sections that change at different paces.
 
-*Stable* (names, owners, sizes …), *times* (mtime, ctime) and *content* (ids and places) are chunks of their own, so that
-touching every file stores the times anew and nothing else. Layout in docs/format.md §6.
+*Stable* (names, owners, sizes …), *times* (mtime, ctime) and *content* (ids and places) are chunks of their own, so
+that touching every file stores the times anew and nothing else. Layout in docs/format.md §6.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def decode_block(stable: bytes, times: bytes, content: bytes, what: str) -> list
         columns.append(values)
     if any(len(values) != total for values in columns):
         raise ObjectCorruptError(f"{what}: columns of different lengths")
-    rows: list[Row] = list(zip(*columns, strict=True))  # type: ignore[arg-type]  # nine columns make nine-tuples
+    rows: list[Row] = list(zip(*columns, strict=True))
     if not all(map(known_kind, set(columns[0]))) or (columns[3] and min(columns[3]) < 0):
         raise ObjectCorruptError(f"{what}: a mode or size that no file has")
     _deal(groups, rows)

@@ -1,7 +1,7 @@
 """Checkpoints: how far an interrupted run came, so that the next one goes on from there.
 
-A checkpoint names a manifest: what the run had finished, followed by what its parent had for the rest. The next run takes
-it for its parent. It is no backup: nothing can be restored from it by name, and prune need not keep it.
+A checkpoint names a manifest: what the run had finished, followed by what its parent had for the rest. The next run
+takes it for its parent. It is no backup: nothing can be restored from it by name, and prune need not keep it.
 """
 
 from __future__ import annotations

@@ -20,11 +20,12 @@ _CONSTANT = 0  # width of a column whose values are all the same: one value of 8
 _RAW = 255  # width of a column with values outside +-2^62: 8 bytes each, not delta-coded
 _SAFE = 1 << 62  # a delta of two values within +-2^62 fits a signed 64-bit integer
 
-MAX_COUNT = 1 << 22  # values of one column (I7): a block has at most MAX_BLOCK_ENTRIES entries, its extents a few times that
+# Values of one column (I7): a block has at most MAX_BLOCK_ENTRIES entries, its extents a few times that.
+MAX_COUNT = 1 << 22
 
 
 def pack_ints(values: Sequence[int]) -> bytes:
-    """Return a column's bytes; self-delimiting. Values are in [-2^63, 2^64); negative ones in [-2^63, 0) keep their sign.
+    """Return a column's bytes; self-delimiting. Values are in [-2^63, 2^64).
 
     Deterministic: the same values give the same bytes.
     """
@@ -33,7 +34,7 @@ def pack_ints(values: Sequence[int]) -> bytes:
         return _HEAD.pack(_CONSTANT, 0)
     low, high = min(values), max(values)
     if low < -_SAFE or high >= _SAFE:
-        return _HEAD.pack(_RAW, count) + b"".join(((v & 0xFFFF_FFFF_FFFF_FFFF).to_bytes(8, "little") for v in values))
+        return _HEAD.pack(_RAW, count) + b"".join((v & 0xFFFF_FFFF_FFFF_FFFF).to_bytes(8, "little") for v in values)
     if low == high:
         return _HEAD.pack(_CONSTANT, count) + low.to_bytes(8, "little", signed=True)
     deltas = [values[0], *map(sub, values[1:], values)]

@@ -72,7 +72,8 @@ class Entry:
         uid, gid: Numeric owner and group.
         size_bytes: Of a regular file, as it was read; of others as the system says [bytes].
         mtime_ns, ctime_ns: [ns since the Unix epoch]; ctime 0 where the file may have changed right after the reading.
-        ino, dev, nlink: Identity on the source; entries with nlink > 1 and the same (dev, ino) are hard links of one file.
+        ino, dev, nlink: Identity on the source; entries with nlink > 1 and the same (dev, ino) are hard links of one
+            file.
         rdev: Of device nodes, else 0.
         link_target: Of symbolic links, else empty.
         xattrs: Extended attributes, POSIX ACLs and capabilities among them, sorted by name.

@@ -1,7 +1,7 @@
 """The index: chunk id to where it lies, from write-once segments (docs/format.md §5).
 
-In memory it is a compact SQLite table (about 60 bytes a chunk; a dict of bytes costs four times that). It is disposable:
-segments only repeat the packs' own tables, and a pack that no segment names is read itself (invariant I8).
+In memory it is a compact SQLite table (about 60 bytes a chunk; a dict of bytes costs four times that). It is
+disposable: segments only repeat the packs' own tables, and a pack that no segment names is read itself (invariant I8).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class ChunkIndex:
         self._db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA temp_store=MEMORY")
         self._db.execute(
-            "CREATE TABLE chunk (id BLOB PRIMARY KEY, pack INT, position INT, offset INT, sealed INT, raw INT, type INT,"
-            " codec INT) WITHOUT ROWID"
+            "CREATE TABLE chunk (id BLOB PRIMARY KEY, pack INT, position INT, offset INT, sealed INT, raw INT,"
+            " type INT, codec INT) WITHOUT ROWID"
         )
         self._packs: list[PackId] = []
         self._ordinals: dict[PackId, int] = {}

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from coffer.backends.base import Backend
 from coffer.crypto.kek import Kek, Unlocker
-from coffer.crypto.keyring import MAX_OBJECT_BYTES, Keyring, WrapContext, key_object_name, new_keys, unwrap_key, wrap_key
+from coffer.crypto.keyring import (
+    MAX_OBJECT_BYTES,
+    Keyring,
+    WrapContext,
+    key_object_name,
+    new_keys,
+    unwrap_key,
+    wrap_key,
+)
 from coffer.errors import CryptoError, SizeLimitError, WrongKeyError
 from coffer.repository.settings import RepositorySettings
 

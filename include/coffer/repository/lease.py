@@ -1,8 +1,8 @@
 """Leases: a writer at work says so, and takes the number of its snapshot.
 
-A lease keeps prune away from the writer's packs. It is a write-once object; renewing it puts a further one. Its name fixes
-the name of the snapshot that the writer may commit, which one conditional put then does (invariant I3): if the writer was
-revoked meanwhile, the *revoked* mark stands at that very name and the put fails.
+A lease keeps prune away from the writer's packs. It is a write-once object; renewing it puts a further one. Its name
+fixes the name of the snapshot that the writer may commit, which one conditional put then does (invariant I3): if the
+writer was revoked meanwhile, the *revoked* mark stands at that very name and the put fails.
 """
 
 from __future__ import annotations
@@ -85,9 +85,7 @@ def renew(backend: Backend, keyring: Keyring, lease: Lease, clock: Clock) -> Non
     """Put the lease's next object; on return it holds for `LEASE_S` from now on."""
     deadline_ns = clock.now_ns() + LEASE_S * 1_000_000_000
     body = json.dumps({"deadline_ns": deadline_ns, "writer": secrets.token_hex(8)}).encode()
-    backend.put(
-        _name(lease.source_tag, lease.sequence, lease.renewals + 1), [seal_single(keyring, KIND_LEASE, body)]
-    )
+    backend.put(_name(lease.source_tag, lease.sequence, lease.renewals + 1), [seal_single(keyring, KIND_LEASE, body)])
     lease.renewals += 1
     lease.deadline_ns = deadline_ns
 
@@ -136,8 +134,8 @@ def deadline_ns(backend: Backend, keyring: Keyring, name: str) -> int:
 def sweep(backend: Backend, keyring: Keyring, source_tag: str, clock: Clock) -> tuple[int, bool]:
     """Tidy up after writers of a source that ended without releasing their lease.
 
-    A lease whose snapshot exists is removed. A lease past its deadline is revoked first, then removed. A lease that still
-    holds is left: its writer may live.
+    A lease whose snapshot exists is removed. A lease past its deadline is revoked first, then removed. A lease that
+    still holds is left: its writer may live.
 
     Returns:
         (how many leases were removed, whether any unfinished one was seen: its packs may be in no index segment).

@@ -1,7 +1,7 @@
 """The manifest: the entries of one snapshot, as blocks that are chunks, below one root (docs/format.md §6).
 
-Order: folders in depth-first order, sorted by components; within a folder, names sorted by their bytes. Blocks are cut by
-the folders' names and not by counts, so one change moves no other block.
+Order: folders in depth-first order, sorted by components; within a folder, names sorted by their bytes. Blocks are cut
+by the folders' names and not by counts, so one change moves no other block.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class BlockRef:
         folder, name: Of its first entry: blocks are found by them.
         entry_count: Entries in it.
         size_bytes: Sum of its regular files' sizes.
-        fingerprint: Keyed digest over names and stat rows; equal means that no file of the block changed. Zeros: unknown.
+        fingerprint: Keyed digest over names and stat rows; equal means that no file of the block changed. Zeros:
+            unknown.
         stable, times, content: The sections' chunks; content is None where no entry has any.
     """
 
@@ -79,9 +80,7 @@ def encode_root(blocks: Sequence[BlockRef], sparse: frozenset[ChunkId] = frozens
     totals = sum(b.entry_count for b in blocks), sum(b.size_bytes for b in blocks)
     parts = [_ROOT.pack(_MARK, len(blocks), *totals, len(sparse))]
     for b in blocks:
-        parts.append(
-            _BLOCK.pack(b.entry_count, b.size_bytes, b.fingerprint, b.stable, b.times, b.content or _NO_CHUNK)
-        )
+        parts.append(_BLOCK.pack(b.entry_count, b.size_bytes, b.fingerprint, b.stable, b.times, b.content or _NO_CHUNK))
         parts += (pack_blob(b.folder), pack_blob(b.name))
     return b"".join(parts) + b"".join(sorted(sparse))
 
@@ -103,7 +102,9 @@ def decode_root(data: bytes, what: str) -> ManifestRoot:
             folder, at = unpack_blob(data, at + _BLOCK.size, what)
             name, at = unpack_blob(data, at, what)
             content_id = None if content == _NO_CHUNK else ChunkId(content)
-            blocks.append(BlockRef(folder, name, n, block_size, fingerprint, ChunkId(stable), ChunkId(times), content_id))
+            blocks.append(
+                BlockRef(folder, name, n, block_size, fingerprint, ChunkId(stable), ChunkId(times), content_id)
+            )
     except struct.error:
         raise ObjectCorruptError(f"{what}: root of the manifest is cut short") from None
     if len(data) != at + sparse_count * CHUNK_ID_BYTES:
@@ -119,10 +120,9 @@ def encode_list(extents: Sequence[Extent]) -> bytes:
     """Return a list chunk's plaintext: extents of a very large file, none indirect."""
     parts: list[bytes] = []
     for chunk_id, offset, length, _ in extents:
-        while length > _HOLE_STEP:  # only holes are that long
-            parts.append(_LIST_ROW.pack(_NO_CHUNK, 0, _HOLE_STEP))
-            length -= _HOLE_STEP
-        parts.append(_LIST_ROW.pack(chunk_id or _NO_CHUNK, offset, length))
+        steps, rest = divmod(length - 1, _HOLE_STEP)  # only holes are longer than a step
+        parts += [_LIST_ROW.pack(_NO_CHUNK, 0, _HOLE_STEP)] * steps
+        parts.append(_LIST_ROW.pack(chunk_id or _NO_CHUNK, offset, rest + 1))
     return b"".join(parts)
 
 

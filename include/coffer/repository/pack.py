@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from coffer.backends.base import Backend, Buffer
-from coffer.crypto.seal import HEADER_BYTES, KIND_PACK, TAG_BYTES, FrameMeta, ObjectKey, RootSource, new_object_key, open_header
+from coffer.crypto.seal import (
+    HEADER_BYTES,
+    KIND_PACK,
+    TAG_BYTES,
+    FrameMeta,
+    ObjectKey,
+    RootSource,
+    new_object_key,
+    open_header,
+)
 from coffer.errors import ObjectCorruptError, SizeLimitError
 from coffer.ids import CHUNK_ID_BYTES, ChunkId, PackId, pack_name
 

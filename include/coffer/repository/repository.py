@@ -87,7 +87,8 @@ class Repository:
         """Open a repository: reads coffer.json and the wrapped keys, nothing else.
 
         Raises:
-            NotARepositoryError, FormatVersionError, WrongKeyError, KeyMissingError, ObjectCorruptError: It cannot be opened.
+            NotARepositoryError, FormatVersionError, WrongKeyError, KeyMissingError, ObjectCorruptError: It cannot be
+                opened.
         """
         settings = read_settings(backend)
         keyring = keys.open_keys(backend, settings, unlocker)
@@ -198,7 +199,8 @@ class Repository:
             draft: The snapshot; its `previous_*` fields and `sha256` are filled in here.
 
         Returns:
-            The snapshot as it is stored. On return it is durable, and remembered as the source's head outside the store.
+            The snapshot as it is stored. On return it is durable, and remembered as the source's head outside the
+            store.
 
         Raises:
             LeaseLostError: The writer was revoked; nothing was committed.
@@ -220,9 +222,9 @@ class Repository:
         """Compare the packs in the store with the index.
 
         Returns:
-            (orphans, missing): orphans are (pack id, plain table) of packs that no segment names, the work of writers that
-            died; those that cannot be read are passed over: nothing refers to them, and `check` reports them. Missing are
-            packs that the index names and the store does not have.
+            (orphans, missing): orphans are (pack id, plain table) of packs that no segment names, the work of writers
+            that died; those that cannot be read are passed over: nothing refers to them, and `check` reports them.
+            Missing are packs that the index names and the store does not have.
         """
         known = self.index().pack_ids()
         there: set[PackId] = set()

@@ -1,7 +1,7 @@
 """coffer.json: the only object in the clear; written once (docs/format.md §1).
 
-It says how to get at the keys and how content is cut. It cannot be authenticated before a key is there, so everything in it
-is bounded on reading, and every wrapped key is bound to its exact bytes: an edited one opens nothing.
+It says how to get at the keys and how content is cut. It cannot be authenticated before a key is there, so everything
+in it is bounded on reading, and every wrapped key is bound to its exact bytes: an edited one opens nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from coffer.backends.base import Backend
@@ -109,7 +110,7 @@ def _check_cuts(cuts: ChunkParams) -> None:
         raise ValueError
     rising = (64, cuts.min_bytes, cuts.avg_bytes, cuts.max_bytes, MAX_RAW_BYTES // 2)
     bundles = (1, cuts.bundle_below_bytes, cuts.bundle_min_bytes, cuts.bundle_max_bytes, MAX_RAW_BYTES // 2)
-    if any(a > b for a, b in zip(rising, rising[1:], strict=False)) or cuts.bundle_avg_bytes < 1:
+    if any(a > b for a, b in pairwise(rising)) or cuts.bundle_avg_bytes < 1:
         raise SizeLimitError("coffer.json: chunk sizes are out of their bounds or order")
-    if any(a > b for a, b in zip(bundles, bundles[1:], strict=False)):
+    if any(a > b for a, b in pairwise(bundles)):
         raise SizeLimitError("coffer.json: bundle sizes are out of their bounds or order")

@@ -1,8 +1,8 @@
 """The snapshot: the signed root of one completed backup; its existence is the commit (docs/format.md §7).
 
 Snapshots of one source form a chain: each names the one before it by sequence number and by the SHA-256 of its object.
-The object's name is ``snapshots/<source tag>-<sequence>``, taken by the writer's lease, so the newest of a source is found
-from names alone and a gap in the numbers shows.
+The object's name is ``snapshots/<source tag>-<sequence>``, taken by the writer's lease, so the newest of a source is
+found from names alone and a gap in the numbers shows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Write chunks: hash, look up, compress, seal, prove, pack and put, on worker threads with bounded memory.
 
-The order of invariant I2 is kept here: data packs, their index segment, manifest packs, their segment; the snapshot comes
-after that, in `commit`.
+The order of invariant I2 is kept here: data packs, their index segment, manifest packs, their segment; the snapshot
+comes after that, in `commit`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coffer.backends.base import Backend, Buffer
+from coffer.backends.base import Backend
 from coffer.compression import Compressor, decompress
 from coffer.crypto.keyring import Keyring
 from coffer.errors import CofferError, ObjectCorruptError, ObjectExistsError
@@ -53,11 +53,14 @@ class PendingChunk:
         Raises:
             CofferError: The chunk could not be stored; the writer is spent.
         """
-        self._done.wait()
-        if self._error is not None:
-            raise self._error
-        assert self._id is not None  # resolve() or fail() came first
-        return self._id
+        found = self._id
+        if found is None:
+            self._done.wait()
+            if self._error is not None:
+                raise self._error
+            found = self._id
+            assert found is not None  # resolve() or fail() came first
+        return found
 
 
 @dataclass(slots=True)
@@ -75,8 +78,8 @@ class WriteStats:
 class ChunkWriter:
     """Takes chunks from one thread and stores each new one once.
 
-    `submit` and the flushes are for the thread that made the writer. After any error the writer is spent: `submit` and the
-    flushes raise it again; packs that were put are orphans, which the next run finds.
+    `submit` and the flushes are for the thread that made the writer. After any error the writer is spent: `submit` and
+    the flushes raise it again; packs that were put are orphans, which the next run finds.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class ChunkWriter:
         """
         self._backend, self._keyring, self._index = backend, keyring, index
         self._level, self._pack_size_bytes = level, pack_size_bytes
-        self._jobs: queue.SimpleQueue[tuple[Sequence[Buffer], int, PendingChunk] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Sequence[bytes], int, PendingChunk] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # builders, pending ids, tables, stats
         self._room = threading.Condition()
         # One data pack being filled and one being put: a slow store makes the workers wait, not the memory grow.
@@ -117,11 +120,13 @@ class ChunkWriter:
         self._meta_packs: list[SealedPack] = []
         self.stats = WriteStats()
         count = workers or os.cpu_count() or 1
-        self._threads = [threading.Thread(target=self._work, name=f"coffer-chunk-{n}", daemon=True) for n in range(count)]
+        self._threads = [
+            threading.Thread(target=self._work, name=f"coffer-chunk-{n}", daemon=True) for n in range(count)
+        ]
         for thread in self._threads:
             thread.start()
 
-    def submit(self, parts: Sequence[Buffer], length: int, type_: int = TYPE_DATA) -> PendingChunk:
+    def submit(self, parts: Sequence[bytes], length: int, type_: int = TYPE_DATA) -> PendingChunk:
         """Hand over one chunk, as parts that are not changed afterwards; waits while too much is under way.
 
         Raises:
@@ -193,7 +198,7 @@ class ChunkWriter:
                     self._room.notify_all()
             del job, parts
 
-    def _store(self, compressor: Compressor, parts: Sequence[Buffer], type_: int) -> ChunkId:
+    def _store(self, compressor: Compressor, parts: Sequence[bytes], type_: int) -> ChunkId:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         chunk_id = self._keyring.ids.chunk_id(data)
         with self._lock:

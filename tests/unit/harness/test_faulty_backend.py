@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +17,7 @@ from coffer.errors import (
 )
 from tests.harness.faulty_backend import Fault, FaultKind, FaultyBackend, SimulatedKill
 from tests.harness.memory_store import TamperableMemoryBackend
-
-PROJECT = Path(__file__).resolve().parents[3]
+from tests.harness.programs import run_program
 
 
 def _run(store):
@@ -238,14 +234,7 @@ try:
 finally:
     print("alive")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_program(program, str(tmp_path))
 
     assert (-signal.SIGKILL, "") == (done.returncode, done.stdout)
     assert (["1"] if kind == "SIGKILL_BEFORE" else ["1", "2"]) == sorted(os.listdir(tmp_path / "a"))

@@ -1,7 +1,7 @@
 """Back up file trees.
 
-`walk` lists folders in order; `blockcut` gathers them into blocks; `parent` tells what is unchanged; `content` reads what is
-not; `bundle` joins small files into chunks; `backup` runs it all and commits.
+`walk` lists folders in order; `blockcut` gathers them into blocks; `parent` tells what is unchanged; `content` reads
+what is not; `bundle` joins small files into chunks; `backup` runs it all and commits.
 """
 
 from coffer.sources.filesystem.backup import backup

@@ -37,7 +37,7 @@ _MAX_HARD_LINKS = 100_000  # inodes remembered so that a file with many names is
 _NO_EXTRAS = (0, b"", ())
 
 
-class _Stop(Exception):
+class _StoppedError(Exception):
     """The run is to end early, with a checkpoint."""
 
 
@@ -51,8 +51,8 @@ def backup(
 ) -> BackupResult:
     """Take one snapshot of a source.
 
-    Safe to repeat and to run beside other backups. On return the snapshot is committed: it and all it needs are durable.
-    Unchanged files (same size, times and inode as in the newest snapshot) are not read.
+    Safe to repeat and to run beside other backups. On return the snapshot is committed: it and all it needs are
+    durable. Unchanged files (same size, times and inode as in the newest snapshot) are not read.
 
     Args:
         repo: The repository.
@@ -63,13 +63,14 @@ def backup(
 
     Raises:
         SourceMissingError, SourceContainsRepositoryError, SourceReadError: Before anything was stored.
-        InterruptedRunError: `stop` was set, or the deadline came; a checkpoint was stored and the next run goes on there.
+        InterruptedRunError: `stop` was set, or the deadline came; a checkpoint was stored and the next run goes on
+            there.
         BackendError, TransientError: The store failed; packs put so far are found by the next run.
         LeaseLostError: The writer was revoked; nothing was committed.
     """
     paths = resolve_paths(source)
     excludes = make_excludes(source.exclude, source.include)
-    _refuse_own_repository(repo, paths, source, excludes is not None)
+    _refuse_own_repository(repo, paths, source, filtered=excludes is not None)
     run = _Run(repo, source, paths, options or BackupOptions(), progress or Progress(), stop)
     walk = Walk(source, paths, excludes, run.warnings)
     try:
@@ -147,7 +148,7 @@ class _Run:
             for groups in cut_blocks(self._watched(walk)):
                 self._take_block(groups)
                 self.last_key = path_key(groups[-1].folder), groups[-1].names[-1]
-        except _Stop as stopped:
+        except _StoppedError as stopped:
             self._checkpoint()
             raise InterruptedRunError(f"backup of {self.source.name!r}: {stopped}", reason=str(stopped)) from None
         self.bundler.close()
@@ -164,9 +165,9 @@ class _Run:
 
     def _check_stop(self) -> None:
         if self.stop is not None and self.stop.is_set():
-            raise _Stop("stopped by request")
+            raise _StoppedError("stopped by request")
         if self.options.deadline_s is not None and self.repo.clock.monotonic_s() >= self.options.deadline_s:
-            raise _Stop("the time given to it is over")
+            raise _StoppedError("the time given to it is over")
 
     def _take_block(self, groups: list[Group]) -> None:
         if lease.needs_renewal(self.lease, self.repo.clock):
@@ -409,16 +410,19 @@ class _Run:
 
 def _mark_racy(rows: list[Row], from_ns: int) -> tuple[list[Row], bool]:
     """Set ctime to 0 where a file changed just before it was read; return whether there was any."""
-    if not rows or max([row[CTIME] for row in rows]) < from_ns:
+    if not rows or max(row[CTIME] for row in rows) < from_ns:
         return rows, False
-    marked = [
-        (*row[:CTIME], 0) if row[CTIME] >= from_ns and stat.S_ISREG(row[MODE]) else row for row in rows
-    ]
+    marked = [_without_ctime(row) if row[CTIME] >= from_ns and stat.S_ISREG(row[MODE]) else row for row in rows]
     return marked, marked != rows
 
 
+def _without_ctime(row: Row) -> Row:
+    mode, uid, gid, size, ino, dev, nlink, mtime, _ = row
+    return mode, uid, gid, size, ino, dev, nlink, mtime, 0
+
+
 def _refuse_own_repository(
-    repo: Repository, paths: tuple[bytes, ...], source: FilesystemSource, filtered: bool
+    repo: Repository, paths: tuple[bytes, ...], source: FilesystemSource, *, filtered: bool
 ) -> None:
     url = urlsplit(repo.backend.url)
     if url.scheme != "file":
@@ -435,5 +439,4 @@ def _refuse_own_repository(
 def _leaves_out(source: FilesystemSource, relative: bytes) -> bool:
     excluded = make_excludes(source.exclude, source.include)
     parts = relative.split(b"/")
-    return excluded is not None and any(excluded(b"/".join(parts[: n + 1]), True) for n in range(len(parts)))
-
+    return excluded is not None and any(excluded(b"/".join(parts[: n + 1]), is_folder=True) for n in range(len(parts)))

@@ -50,7 +50,11 @@ def fingerprint(groups: Iterable[Group]) -> bytes:
 
 def _ends(group: Group) -> bool:
     """Decide by the folder's path (and the piece's last name), with a chance proportional to the group's size."""
-    draw = zlib.crc32(group.names[-1], zlib.crc32(group.folder)) if len(group.names) >= _PIECE else zlib.crc32(group.folder)
+    draw = (
+        zlib.crc32(group.names[-1], zlib.crc32(group.folder))
+        if len(group.names) >= _PIECE
+        else zlib.crc32(group.folder)
+    )
     return draw * _MEAN_BEYOND < len(group.names) << 32
 
 
@@ -60,7 +64,7 @@ def _pieces(group: Group) -> Iterator[Group]:
         return
     start = 0
     for at, name in enumerate(group.names):
-        if at - start >= _PIECE and (zlib.crc32(name) & _PIECE_MASK) == 0 or at - start >= MAX_ENTRIES:
+        if (at - start >= _PIECE and (zlib.crc32(name) & _PIECE_MASK) == 0) or at - start >= MAX_ENTRIES:
             yield Group(group.folder, group.names[start:at], group.rows[start:at])
             start = at
     yield Group(group.folder, group.names[start:], group.rows[start:])

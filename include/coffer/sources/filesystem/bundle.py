@@ -9,23 +9,21 @@ from coffer.chunking.cutter import ChunkParams, bundle_is_cut
 from coffer.ids import ChunkId, ContentId
 from coffer.repository.writer import ChunkWriter, PendingChunk
 
-_RECENT = 100_000  # contents of this run kept for whole-file matches: about 25 MB; copies farther apart match as bundles
+# Contents of this run kept for whole-file matches, in each of two generations: about 25 MB in all. Copies farther apart
+# match as whole bundles.
+_GENERATION = 50_000
 
 
 class Bundle:
     """One chunk in the making."""
 
-    __slots__ = ("parts", "pending", "size_bytes")
+    __slots__ = ("number", "parts", "pending", "size_bytes")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.parts: list[bytes] = []
         self.size_bytes = 0
         self.pending: PendingChunk | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether files may still be added."""
-        return self.pending is None
 
     @property
     def chunk_id(self) -> ChunkId:
@@ -38,7 +36,6 @@ class Known:
     """A chunk that is stored already; stands where a bundle or a pending chunk does."""
 
     __slots__ = ("chunk_id",)
-    is_open = False
 
     def __init__(self, chunk_id: ChunkId) -> None:
         self.chunk_id = chunk_id
@@ -50,19 +47,31 @@ class Bundler:
     def __init__(self, writer: ChunkWriter, params: ChunkParams) -> None:
         self._writer = writer
         self._params = params
-        self._open = Bundle()
-        self._recent: dict[bytes, tuple[Bundle | Known, int]] = {}
+        self._open = Bundle(0)
+        # Two generations: when the young one is full it becomes the old one, and the old one is forgotten. (Deleting a
+        # dict's first key again and again would walk over all the deleted ones.)
+        self._young: dict[bytes, tuple[Bundle | Known, int]] = {}
+        self._old: dict[bytes, tuple[Bundle | Known, int]] = {}
+
+    @property
+    def number(self) -> int:
+        """Number of the open bundle, from 0; every bundle with a lower one is closed."""
+        return self._open.number
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the open bundle holds nothing."""
+        return not self._open.size_bytes
 
     def find(self, content_id: ContentId) -> tuple[Bundle | Known, int] | None:
         """Return (bundle, offset [bytes]) of a content that this run saw a while ago at the most."""
-        return self._recent.get(content_id)
+        return self._young.get(content_id) or self._old.get(content_id)
 
     def remember(self, content_id: ContentId, where: tuple[Bundle | Known, int]) -> None:
         """Let `find` find a content."""
-        recent = self._recent
-        recent[content_id] = where
-        if len(recent) > _RECENT:
-            del recent[next(iter(recent))]
+        self._young[content_id] = where
+        if len(self._young) >= _GENERATION:
+            self._old, self._young = self._young, {}
 
     def add(self, data: bytes, content_id: ContentId) -> tuple[Bundle, int]:
         """Append a file's content [1 byte or more]; return (bundle, offset [bytes])."""
@@ -81,4 +90,4 @@ class Bundler:
         if bundle.size_bytes:
             bundle.pending = self._writer.submit(bundle.parts, bundle.size_bytes)
             bundle.parts = []
-            self._open = Bundle()
+            self._open = Bundle(bundle.number + 1)

@@ -6,13 +6,12 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from coffer.chunking.cutter import Cutter
 from coffer.crypto.hashing import IdKeys
 from coffer.ids import ContentId
 from coffer.progress import Progress
-from coffer.repository.blocks import DEV, INO, SIZE, Row
+from coffer.repository.blocks import CTIME, DEV, INO, MTIME, SIZE, Row
 from coffer.repository.entries import Content, Extent
 from coffer.repository.manifest import encode_list
 from coffer.repository.pack import TYPE_LIST
@@ -21,18 +20,18 @@ from coffer.sources.filesystem.bundle import Bundle, Bundler, Known
 from coffer.sources.filesystem.parent import Found
 from coffer.sources.filesystem.walk import make_row
 
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # nonblock: a fifo put in the file's place must not hang us
-_NOATIME = getattr(os, "O_NOATIME", 0)
+# O_NONBLOCK: a fifo put in the file's place must not hang us.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _TRIES = 3  # of reading a small file that changes under the reading
 MAX_DIRECT_EXTENTS = 1024  # a file of more has list chunks, so that a block stays small
 _MIN_SPARSE_BYTES = 4096  # no file system has holes below this
 
 Place = Bundle | Known | PendingChunk
+Part = tuple[Place | None, int, int]
 Xattrs = tuple[tuple[bytes, bytes], ...]
 KnownElsewhere = Callable[[ContentId, Found | None], tuple[Known, int] | None]
 
 
-@dataclass(slots=True)
 class PendingContent:
     """A file's content on its way.
 
@@ -41,20 +40,22 @@ class PendingContent:
         content_id: Known at once for a file in one piece, else it follows from the chunks.
     """
 
-    parts: list[tuple[Place | None, int, int]]
-    content_id: ContentId | None
+    __slots__ = ("content_id", "parts")
 
-    @property
-    def waits_for_bundle(self) -> bool:
-        """Whether a part lies in a bundle that is still open."""
-        return any(isinstance(place, Bundle) and place.is_open for place, _, _ in self.parts)
+    def __init__(self, parts: tuple[Part, ...], content_id: ContentId | None) -> None:
+        self.parts = parts
+        self.content_id = content_id
 
     def resolve(self, ids: IdKeys, writer: ChunkWriter) -> Content:
         """Return the finished content; waits for its chunks. Very long ones get list chunks."""
+        if self.content_id is not None:
+            place, offset, length = self.parts[0]
+            assert place is not None  # a content id given at once is of a file in one piece
+            return Content(self.content_id, (Extent(place.chunk_id, offset, length),))
         extents = [
             Extent(None if place is None else place.chunk_id, offset, length) for place, offset, length in self.parts
         ]
-        content_id = self.content_id or ids.extents_id((e.chunk_id, e.length) for e in extents)
+        content_id = ids.extents_id((e.chunk_id, e.length) for e in extents)
         if len(extents) > MAX_DIRECT_EXTENTS:
             extents = list(_listed(extents, writer))
         return Content(content_id, tuple(extents))
@@ -83,6 +84,7 @@ class ContentReader:
         self._progress = progress
         self._check_stop = check_stop
         self._known_elsewhere = known_elsewhere
+        self._flags = _FLAGS | getattr(os, "O_NOATIME", 0)
         self.read_bytes = 0
 
     def read(self, path: bytes, row: Row, found: Found | None) -> tuple[PendingContent | None, Row, bool, Xattrs]:
@@ -100,39 +102,69 @@ class ContentReader:
             VanishedError: It is gone, or is another file now.
             OSError: It cannot be read.
         """
-        fd = _open(path)
         try:
-            if row[SIZE] < self._bundle_below_bytes:
-                read = self._read_small(fd, row, found)
+            fd = os.open(path, self._flags)
+        except OSError as error:
+            fd = self._open_otherwise(path, error)
+        try:
+            size = row[SIZE]
+            if size < self._bundle_below_bytes:
+                data = os.read(fd, size + 1)
+                status = os.fstat(fd)
+                # The common case, spelt out: the loop over small files is what a backup of many of them costs.
+                calm = (
+                    len(data) == size
+                    and status.st_ctime_ns == row[CTIME]
+                    and status.st_mtime_ns == row[MTIME]
+                    and status.st_ino == row[INO]
+                    and status.st_dev == row[DEV]
+                )
+                read = self._take_small(fd, data, status, row, found) if calm else self._read_restless(fd, row, found)
                 if read is not None:
-                    return (*read, read_xattrs(fd))
+                    return read[0], read[1], read[2], read_xattrs(fd)
             content, row, changed = self._read_large(fd, row)
             return content, row, changed, read_xattrs(fd)
         finally:
             os.close(fd)
 
-    def _read_small(self, fd: int, row: Row, found: Found | None) -> tuple[PendingContent | None, Row, bool] | None:
-        """Read a file in one piece. None where it is sparse, or has grown out of the small."""
-        for attempt in range(_TRIES):
-            data = os.pread(fd, row[SIZE] + 1, 0)
-            status = os.fstat(fd)
-            now = make_row(status)
-            if now == row and len(data) == row[SIZE]:
-                break
-            _require_same_file(now, row)
-            if now[SIZE] >= self._bundle_below_bytes:
-                return None
-            stable = attempt > 0 and now == row
-            row = now
-            if stable:
-                break
-        changed = not (now == row and len(data) == row[SIZE])
-        if not data:
-            return None, _with_size(row, 0), changed
-        if status.st_blocks * 512 < len(data) and len(data) > _MIN_SPARSE_BYTES and has_holes(fd, len(data)):
+    def _open_otherwise(self, path: bytes, error: OSError) -> int:
+        """Try again without O_NOATIME, which is for owners only; or say what an open that failed means."""
+        if isinstance(error, PermissionError):
+            return os.open(path, _FLAGS)
+        if isinstance(error, FileNotFoundError):
+            raise VanishedError("gone before it was read") from None
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENOTDIR):
+            raise VanishedError("another kind of file took its place") from None
+        raise error
+
+    def _take_small(
+        self, fd: int, data: bytes, status: os.stat_result, row: Row, found: Found | None
+    ) -> tuple[PendingContent | None, Row, bool] | None:
+        """Bundle what was read in one piece. None where the file is sparse."""
+        size = len(data)
+        if not size:
+            return None, row, False
+        if status.st_blocks * 512 < size and size > _MIN_SPARSE_BYTES and has_holes(fd, size):
             return None
-        self.read_bytes += len(data)
-        return self._bundle(data, found), _with_size(row, len(data)), changed
+        self.read_bytes += size
+        return self._bundle(data, found), row, False
+
+    def _read_restless(self, fd: int, row: Row, found: Found | None) -> tuple[PendingContent | None, Row, bool] | None:
+        """Read a small file that is not as the walk saw it. None where it has grown out of the small, or is sparse."""
+        before = make_row(os.fstat(fd))
+        for _ in range(_TRIES):
+            _require_same_file(before, row)
+            if before[SIZE] >= self._bundle_below_bytes:
+                return None
+            data = os.pread(fd, before[SIZE] + 1, 0)
+            status = os.fstat(fd)
+            after = make_row(status)
+            calm = after == before and len(data) == before[SIZE]
+            if calm:
+                break
+            before = after
+        taken = self._take_small(fd, data, status, after, found)
+        return None if taken is None else (taken[0], _with_size(after, len(data)), not calm)
 
     def _bundle(self, data: bytes, found: Found | None) -> PendingContent:
         content_id = self._ids.content_id(data)
@@ -143,14 +175,14 @@ class ContentReader:
                 self._bundler.remember(content_id, where)
         if where is None:
             where = self._bundler.add(data, content_id)
-        return PendingContent([(where[0], where[1], len(data))], content_id)
+        return PendingContent(((where[0], where[1], len(data)),), content_id)
 
     def _read_large(self, fd: int, row: Row) -> tuple[PendingContent | None, Row, bool]:
         """Stream a file; holes stay holes."""
         status = os.fstat(fd)
         before = make_row(status)
         _require_same_file(before, row)
-        parts: list[tuple[Place | None, int, int]] = []
+        parts: list[Part] = []
         content_id: ContentId | None = None
         at = 0
         for start, stop in data_ranges(fd, status):
@@ -170,24 +202,9 @@ class ContentReader:
             at = after[SIZE]
         if not parts:
             return None, _with_size(after, 0), after != before
-        if len(parts) > 1:
+        if len(parts) > 1 or parts[0][0] is None:
             content_id = None
-        elif parts[0][0] is None:
-            content_id = None
-        return PendingContent(parts, content_id), _with_size(after, at), after != before
-
-
-def _open(path: bytes) -> int:
-    try:
-        return os.open(path, _FLAGS | _NOATIME)
-    except FileNotFoundError:
-        raise VanishedError("vanished before it was read") from None
-    except PermissionError:
-        return os.open(path, _FLAGS)  # O_NOATIME is for owners only
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENOTDIR):
-            raise VanishedError("another kind of file took its place") from None
-        raise
+        return PendingContent(tuple(parts), content_id), _with_size(after, at), after != before
 
 
 def _require_same_file(now: Row, row: Row) -> None:
@@ -198,7 +215,10 @@ def _require_same_file(now: Row, row: Row) -> None:
 
 def _with_size(row: Row, size: int) -> Row:
     """The entry says what was read: of a file that grows, not what it became."""
-    return row if row[SIZE] == size else (*row[:SIZE], size, *row[SIZE + 1 :])
+    if row[SIZE] == size:
+        return row
+    mode, uid, gid, _, ino, dev, nlink, mtime, ctime = row
+    return mode, uid, gid, size, ino, dev, nlink, mtime, ctime
 
 
 def has_holes(fd: int, size: int) -> bool:
@@ -274,4 +294,4 @@ def _listed(extents: list[Extent], writer: ChunkWriter) -> Iterator[Extent]:
         data = encode_list(piece)
         pending.append((writer.submit([data], len(data), TYPE_LIST), sum(e.length for e in piece)))
     for chunk, length in pending:
-        yield Extent(chunk.chunk_id, 0, length, True)
+        yield Extent(chunk.chunk_id, 0, length, indirect=True)

@@ -32,11 +32,13 @@ class DraftBlock:
         groups: Its entries; contents that the run read are in `pending` until they are stored.
         fingerprint: As `blockcut.fingerprint`, or zeros.
         pending: (group, row, content) for each content of this run.
+        bundle_number: Of the bundle that was open when the block was finished: the last one that it can lie in.
     """
 
     groups: list[Group]
     fingerprint: bytes
     pending: list[tuple[Group, int, PendingContent]]
+    bundle_number: int = -1
 
 
 @dataclass(slots=True)
@@ -80,6 +82,8 @@ class ManifestDraft:
 
     def add(self, block: DraftBlock) -> None:
         """Take a block; its chunks may still be on their way."""
+        if block.pending:
+            block.bundle_number = self._bundler.number
         self._waiting.append(block)
         self._encode_until(_MAX_WAITING)
 
@@ -102,16 +106,15 @@ class ManifestDraft:
     def _encode_until(self, waiting: int) -> None:
         """Encode the oldest blocks; those that wait for an open bundle may stay, up to `waiting` of them."""
         while self._waiting:
-            block = self._waiting[0]
-            if any(content.waits_for_bundle for _, _, content in block.pending):
+            if self._waiting[0].bundle_number == self._bundler.number and not self._bundler.is_empty:
                 if len(self._waiting) <= waiting:
                     return
                 self._bundler.close()
             self._encode(self._waiting.popleft())
 
     def _encode(self, block: DraftBlock) -> None:
-        for group, at, content in block.pending:
-            group.contents[at] = content.resolve(self._ids, self._writer)
+        for group, at, pending in block.pending:
+            group.contents[at] = pending.resolve(self._ids, self._writer)
         groups = block.groups
         self._account(groups)
         content = encode_content(groups)

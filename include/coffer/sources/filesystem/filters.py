@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from typing import Protocol
 
 from coffer.errors import UsageError
 
@@ -11,7 +11,13 @@ from coffer.errors import UsageError
 CACHE_TAG_NAME = b"CACHEDIR.TAG"
 _CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55"
 
-Excludes = Callable[[bytes, bool], bool]
+
+class Excludes(Protocol):
+    """Says whether a path is left out."""
+
+    def __call__(self, path: bytes, *, is_folder: bool) -> bool:
+        """Return whether `path`, relative to its root, is left out."""
+        ...
 
 
 def make_excludes(exclude: tuple[str, ...], include: tuple[str, ...]) -> Excludes | None:
@@ -30,7 +36,7 @@ def make_excludes(exclude: tuple[str, ...], include: tuple[str, ...]) -> Exclude
     except Exception as error:  # noqa: BLE001 - pathspec raises its own kinds and re.error; all are the user's pattern
         raise UsageError(f"exclude patterns: {error}", hint="Patterns are written as in a .gitignore file.") from None
 
-    def excluded(path: bytes, is_folder: bool) -> bool:
+    def excluded(path: bytes, *, is_folder: bool) -> bool:
         text = os.fsdecode(path)
         return spec.match_file(text + "/" if is_folder else text)
 

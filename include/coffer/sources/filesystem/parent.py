@@ -37,7 +37,7 @@ class Found(NamedTuple):
 
 
 class Parent:
-    """Answers, in walk order, what the parent says of blocks and folders. A damaged block is as if it were not there."""
+    """Answers, in walk order, what the parent says of blocks and folders. A damaged block counts as absent."""
 
     def __init__(self, manifest: ManifestReader, knows: Callable[[bytes], bool]) -> None:
         """Compare with `manifest`; `knows` says whether a chunk is in the store."""

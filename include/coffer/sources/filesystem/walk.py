@@ -99,7 +99,7 @@ class Walk:
         for name, status in self._scan(folder):
             mode = status.st_mode
             is_folder = stat.S_ISDIR(mode)
-            if excluding and self._is_excluded(folder, name, is_folder):
+            if excluding and self._is_excluded(folder, name, is_folder=is_folder):
                 continue
             names.append(name)
             rows.append(make_row(status))
@@ -150,10 +150,10 @@ class Walk:
             return None
         return _Folder(path, None, folder.root_length, folder.device)
 
-    def _is_excluded(self, folder: _Folder, name: bytes, is_folder: bool) -> bool:
+    def _is_excluded(self, folder: _Folder, name: bytes, *, is_folder: bool) -> bool:
         assert self._excludes is not None  # the caller asks only where there are some
         path = folder.path + b"/" + name if folder.path else name
-        return self._excludes(path[folder.root_length :], is_folder)
+        return self._excludes(path[folder.root_length :], is_folder=is_folder)
 
     def _warn(self, path: bytes, error: OSError) -> None:
         code = "vanished" if isinstance(error, FileNotFoundError) else "unreadable"
