@@ -1,0 +1,125 @@
+"""The commands by name, each loaded when it is called, and how a command line that cannot be read ends."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from coffer import __version__
+from coffer.cli.envelope import EnvelopeWriter
+from coffer.cli.faults import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Fault, fault_of_stop, fault_of_usage
+
+# In the order of a first use. The texts are here so that `coffer --help` loads no command; a test compares them.
+COMMANDS = {
+    "init": "Make a new repository.",
+    "backup": "Back up files and folders as one snapshot.",
+    "snapshots": "List the snapshots.",
+    "ls": "List the files of a snapshot.",
+    "find": "Find files in snapshots by their name or path.",
+    "diff": "Show what differs between two snapshots.",
+    "restore": "Restore files from a snapshot.",
+    "check": "Check that everything that is referred to is there.",
+    "verify": "Read the stored data and authenticate all of it.",
+    "stats": "Show how much is stored, and what deduplication and compression saved.",
+    "keys": "Make key files, and show which keys a repository has.",
+    "config": "Check the policy file, and show what it says.",
+}
+
+_HELP = """Encrypted, deduplicated backups.
+
+A snapshot is named by the first digits of its id, or by latest, latest:SOURCE or latest:SOURCE@2026-11-01 (the newest
+one finished by the end of that day, UTC).
+
+Exit codes: 0 all well, 1 failed, 2 usage, 3 done but incomplete.
+"""
+
+
+class _Commands(click.Group):
+    """The group of all commands; imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"coffer.cli.commands.{cmd_name}")
+        command: click.Command = module.COMMAND
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"no such command {args[0]!r}{_nearest(args[0])}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _nearest(word: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def application() -> click.Group:
+    """Return the whole command line."""
+    return _Commands(
+        "coffer",
+        help=_HELP,
+        params=[
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,
+                help="Show the version.",
+                callback=_version,
+            )
+        ],
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+
+
+def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"coffer {__version__}")
+        ctx.exit()
+
+
+def run_application(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; no exception leaves but that of an exit.
+
+    Args:
+        arguments: What follows the program's name.
+    """
+    try:
+        code = application().main(list(arguments), prog_name="coffer", standalone_mode=False)
+        return code if isinstance(code, int) else EXIT_OK
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(error.ctx.get_help() + "\n")
+        return EXIT_USAGE
+    except click.UsageError as error:
+        place = error.ctx.command_path if error.ctx else "coffer"
+        fault = fault_of_usage(error.format_message(), f"Run '{place} --help' to see what it takes.")
+        return _refuse(arguments, place.removeprefix("coffer").strip(), fault)
+    except (click.Abort, KeyboardInterrupt):
+        return _refuse(arguments, "", fault_of_stop())
+    except BrokenPipeError:  # the reader of a help page left
+        sys.stderr.close()
+        return EXIT_FAILED
+
+
+def _refuse(arguments: Sequence[str], command: str, fault: Fault) -> int:
+    """End a run that did not begin; the arguments are not parsed, so `--json` is looked for as it stands."""
+    if "--json" in arguments:
+        EnvelopeWriter(sys.stdout, command).finish(fault.exit_code, [], fault)
+    fault.show()
+    return fault.exit_code

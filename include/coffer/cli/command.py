@@ -1,0 +1,76 @@
+"""How a command is declared: the options that all have, and the run that its function is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from coffer.cli.execution import execute
+from coffer.cli.outcome import Outcome
+from coffer.cli.run import Run
+
+Body = Callable[..., Outcome]
+
+_OUTPUT: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("--json", "as_json"), "Write one JSON envelope to standard output (docs/cli.md)."),
+    (("--quiet", "-q"), "Write nothing to standard error but warnings and errors."),
+    (("--verbose", "-v"), "Write more: every warning, what the store was asked, tracebacks of unexpected errors."),
+)
+_WHERE: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("--repo", "-r"),
+        "LOCATION",
+        "The repository's folder.  [env: COFFER_REPOSITORY; else the policy's first location]",
+    ),
+    (("--location",), "NAME", "A location of the policy, instead of --repo."),
+    (("--key-file",), "FILE", "The key file.  [env: COFFER_KEY_FILE]"),
+    (
+        ("--passphrase-file",),
+        "FILE",
+        "A file whose first line is the passphrase.  [env: COFFER_PASSPHRASE_FILE; or COFFER_PASSPHRASE itself]",
+    ),
+)
+WHERE_NAMES = ("repo", "location", "key_file", "passphrase_file")
+
+
+def command(
+    name: str, *, parent: str = "", opens: bool = True, options: tuple[click.Parameter, ...] = ()
+) -> Callable[[Body], click.Command]:
+    """Make a command of a function `(run, **parameters) -> Outcome`; its docstring is the command's help.
+
+    Args:
+        name: The word on the command line.
+        parent: The group's word, for a command within a group.
+        opens: Whether it takes the options that say which repository is meant.
+        options: Its own arguments and options.
+    """
+    full_name = f"{parent} {name}".strip()
+
+    def decorate(body: Body) -> click.Command:
+        def callback(as_json: bool, quiet: bool, verbose: bool, **parameters: Any) -> int:
+            where = {key: parameters.pop(key, None) for key in WHERE_NAMES}
+            run = Run(full_name, as_json=as_json, quiet=quiet, verbose=verbose, where=where)
+            return execute(run, lambda: body(run, **parameters))
+
+        where = [click.Option(list(flags), metavar=metavar, help=text) for flags, metavar, text in _WHERE if opens]
+        output = [click.Option(list(flags), is_flag=True, help=text) for flags, text in _OUTPUT]
+        return click.Command(name, callback=callback, params=[*options, *where, *output], help=body.__doc__)
+
+    return decorate
+
+
+def argument(name: str, *, metavar: str, many: bool = False, required: bool = True) -> click.Argument:
+    """Return an argument; names stay as the system gave them, bytes that are not UTF-8 as surrogate escapes."""
+    return click.Argument([name], metavar=metavar, nargs=-1 if many else 1, required=required)
+
+
+def option(*flags: str, help: str, metavar: str | None = None, many: bool = False, **more: Any) -> click.Option:  # noqa: A002 - click's own word
+    """Return an option with a value, or several where it may be repeated."""
+    return click.Option(list(flags), metavar=metavar, multiple=many, help=help, **more)
+
+
+def flag(*flags: str, help: str) -> click.Option:  # noqa: A002 - click's own word
+    """Return an option without a value."""
+    return click.Option(list(flags), is_flag=True, help=help)
