@@ -96,6 +96,17 @@ def unwrap_key(kek: Kek, context: WrapContext, data: bytes, what: str) -> tuple[
     return kind, number, secret
 
 
+def parse_wrapped_key(data: bytes, what: str) -> tuple[str, int]:
+    """Return kind and number of a stored wrap, which need no key to be read; they are not authenticated.
+
+    Raises:
+        ObjectCorruptError: Malformed.
+        FormatVersionError: A newer format.
+    """
+    document = _parse(data, what)
+    return document["kind"], document["number"]
+
+
 def _parse(data: bytes, what: str) -> dict[str, Any]:
     try:
         document = json.loads(data)

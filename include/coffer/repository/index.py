@@ -95,6 +95,12 @@ class ChunkIndex:
             rows = self._db.execute("SELECT type, count(*), sum(raw), sum(sealed) FROM chunk GROUP BY type").fetchall()
         return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
+    def sealed_by_codec(self, type_: int) -> dict[int, int]:
+        """Return, by codec, the sum of sealed lengths of the chunks of one type [bytes]."""
+        with self._lock:
+            rows = self._db.execute("SELECT codec, sum(sealed) FROM chunk WHERE type = ? GROUP BY codec", (type_,))
+            return dict(rows.fetchall())
+
 
 def load_index(backend: Backend, roots: RootSource) -> ChunkIndex:
     """Read every segment.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from coffer.backends.base import Backend
+from typing import NamedTuple
+
+from coffer.backends.base import Backend, ObjectInfo
 from coffer.crypto.kek import Kek, Unlocker
 from coffer.crypto.keyring import (
     MAX_OBJECT_BYTES,
@@ -10,10 +12,11 @@ from coffer.crypto.keyring import (
     WrapContext,
     key_object_name,
     new_keys,
+    parse_wrapped_key,
     unwrap_key,
     wrap_key,
 )
-from coffer.errors import CryptoError, SizeLimitError, WrongKeyError
+from coffer.errors import CryptoError, FormatVersionError, ObjectCorruptError, SizeLimitError, WrongKeyError
 from coffer.repository.settings import RepositorySettings
 
 PREFIX = "keys/"
@@ -60,6 +63,52 @@ def open_keys(backend: Backend, settings: RepositorySettings, unlocker: Unlocker
     if refusal is not None and not keys:
         raise refusal
     return Keyring.of(settings.repository_id, keys)
+
+
+class WrappedKey(NamedTuple):
+    """One object below ``keys/``, as `survey_keys` found it.
+
+    Attributes:
+        name: The object.
+        kind: What the key is for; empty where the object is damaged.
+        number: The epoch of a root, else 0.
+        opens: Whether the key or passphrase at hand opens it.
+        damage: What is wrong with the object; empty where nothing is.
+    """
+
+    name: str
+    kind: str
+    number: int
+    opens: bool
+    damage: str
+
+
+def survey_keys(backend: Backend, settings: RepositorySettings, unlocker: Unlocker) -> list[WrappedKey]:
+    """Return every wrapped key, sorted by name, and whether it opens. Damage of one is in its row; no secret is kept.
+
+    Raises:
+        BackendError, TransientError: The store could not be read.
+    """
+    kek = _kek(settings, unlocker) if unlocker.kind == settings.unlock_kind else None
+    context = WrapContext.of(settings.repository_id, settings.raw)
+    return [_survey(backend, info, kek, context) for info in backend.list(PREFIX)]
+
+
+def _survey(backend: Backend, info: ObjectInfo, kek: Kek | None, context: WrapContext) -> WrappedKey:
+    kind, number = "", 0
+    try:
+        if info.size_bytes > MAX_OBJECT_BYTES:
+            raise SizeLimitError(f"{info.name}: {info.size_bytes} bytes, over the cap of {MAX_OBJECT_BYTES}")
+        data = backend.get(info.name)
+        kind, number = parse_wrapped_key(data, info.name)
+        if kek is None:
+            return WrappedKey(info.name, kind, number, opens=False, damage="")
+        unwrap_key(kek, context, data, info.name)
+    except WrongKeyError:
+        return WrappedKey(info.name, kind, number, opens=False, damage="")
+    except (ObjectCorruptError, SizeLimitError, FormatVersionError) as error:
+        return WrappedKey(info.name, kind, number, opens=False, damage=error.message)
+    return WrappedKey(info.name, kind, number, opens=True, damage="")
 
 
 def _kek(settings: RepositorySettings, unlocker: Unlocker) -> Kek:

@@ -185,6 +185,16 @@ class ManifestReader:
                 elif group.folder == under.rpartition(b"/")[0]:
                     yield from (entry for entry in group.entries() if entry.path == under)
 
+    def children(self, folder: bytes) -> Iterator[Entry]:
+        """Yield the entries directly in a folder (b"" is the root), sorted by name; reads only the blocks of it."""
+        key = path_key(folder)
+        for block in self._blocks_under(folder):
+            for group in self.groups(block):
+                if group.folder == folder:
+                    yield from group.entries()
+                elif path_key(group.folder) > key:
+                    return
+
     def find(self, path: bytes) -> Entry | None:
         """Return the entry of one path, or None; reads one block, or a few of a very large folder."""
         folder, _, name = path.rpartition(b"/")
