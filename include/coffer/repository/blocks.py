@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
+from stat import S_ISREG
 
 from coffer.errors import ObjectCorruptError, SizeLimitError
 from coffer.ids import CHUNK_ID_BYTES, CONTENT_ID_BYTES, ChunkId, ContentId
 from coffer.repository.columns import pack_blob, pack_ints, unpack_blob, unpack_ints
 from coffer.repository.entries import Content, Entry, Extent, known_kind
+from coffer.repository.pack import MAX_RAW_BYTES
 
 # The stat row of an entry, as the walk makes it: order of the columns in the sections too.
 Row = tuple[int, int, int, int, int, int, int, int, int]
@@ -21,7 +23,17 @@ MODE, UID, GID, SIZE, INO, DEV, NLINK, MTIME, CTIME = range(9)
 _STABLE_COLUMNS = (MODE, UID, GID, SIZE, INO, DEV, NLINK)
 _TIME_COLUMNS = (MTIME, CTIME)
 
+# What a row may hold, by column: [low, high). Beyond it no system call takes the value, and some raise OverflowError.
+_TIME_S = 1 << 63
+_BOUNDS = (
+    *((0, 1 << 32),) * 3,  # mode, uid, gid
+    (0, 1 << 63),  # size
+    *((0, 1 << 64),) * 3,  # ino, dev, nlink
+    *((-_TIME_S * 1_000_000_000, _TIME_S * 1_000_000_000),) * 2,
+)
+
 MAX_BLOCK_ENTRIES = 1 << 16  # (I7); a writer closes a block far earlier
+MAX_BLOCK_EXTENTS = 1 << 18  # (I7); a writer splits a block that has more
 _HOLE = 0  # references in the content section: 0 a hole, 2n+2 chunk n, 2n+3 list chunk n
 
 Extras = tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]  # rdev, link target, xattrs
@@ -45,6 +57,12 @@ class Group:
     rows: list[Row]
     extras: dict[int, Extras] = field(default_factory=dict)
     contents: dict[int, Content] = field(default_factory=dict)
+
+    def piece(self, start: int, stop: int) -> Group:
+        """Return the rows from `start` up to, without, `stop` as a group of their own."""
+        extras = {at - start: extras for at, extras in self.extras.items() if start <= at < stop}
+        contents = {at - start: content for at, content in self.contents.items() if start <= at < stop}
+        return Group(self.folder, self.names[start:stop], self.rows[start:stop], extras, contents)
 
     def entry(self, at: int) -> Entry:
         """Return the entry of one row."""
@@ -169,21 +187,25 @@ def decode_block(stable: bytes, times: bytes, content: bytes, what: str) -> list
     total = sum(len(group.names) for group in groups)
     columns: list[list[int]] = []
     for _ in _STABLE_COLUMNS:
-        values, at = unpack_ints(stable, at, what)
+        values, at = unpack_ints(stable, at, what, total)
         columns.append(values)
     at_times = 0
     for _ in _TIME_COLUMNS:
-        values, at_times = unpack_ints(times, at_times, what)
+        values, at_times = unpack_ints(times, at_times, what, total)
         columns.append(values)
-    if any(len(values) != total for values in columns):
+    if any(len(values) != total for values in columns) or at_times != len(times):
         raise ObjectCorruptError(f"{what}: columns of different lengths")
-    rows: list[Row] = list(zip(*columns, strict=True))
-    if not all(map(known_kind, set(columns[0]))) or (columns[3] and min(columns[3]) < 0):
-        raise ObjectCorruptError(f"{what}: a mode or size that no file has")
-    _deal(groups, rows)
+    if any(min(values) < low or max(values) >= high for values, (low, high) in zip(columns, _BOUNDS, strict=True)):
+        raise ObjectCorruptError(f"{what}: a number that no file has")
+    if not all(map(known_kind, set(columns[MODE]))):
+        raise ObjectCorruptError(f"{what}: a mode that no file has")
+    _deal(groups, list(zip(*columns, strict=True)))
     _decode_extras(groups, stable, at, what)
+    filled = sum(size > 0 and S_ISREG(mode) for mode, size in zip(columns[MODE], columns[SIZE], strict=True))
     if content:
-        _decode_content(groups, content, what)
+        _decode_content(groups, content, filled, what)
+    elif filled:
+        raise ObjectCorruptError(f"{what}: {filled} files without their content")
     return groups
 
 
@@ -194,7 +216,7 @@ def decode_names(stable: bytes, what: str) -> list[tuple[bytes, list[bytes]]]:
 
 def _decode_names(stable: bytes, what: str) -> tuple[list[Group], int]:
     folders_blob, at = unpack_blob(stable, 0, what)
-    counts, at = unpack_ints(stable, at, what)
+    counts, at = unpack_ints(stable, at, what, MAX_BLOCK_ENTRIES)
     names_blob, at = unpack_blob(stable, at, what)
     folders = folders_blob.split(b"\0")
     total = sum(counts)
@@ -221,36 +243,46 @@ def _deal(groups: list[Group], rows: list[Row]) -> None:
 
 
 def _decode_extras(groups: list[Group], stable: bytes, at: int, what: str) -> None:
-    places, at = unpack_ints(stable, at, what)
-    which, at = unpack_ints(stable, at, what)
-    rdevs, at = unpack_ints(stable, at, what)
+    total = sum(len(group.names) for group in groups)
+    places, at = unpack_ints(stable, at, what, total)
+    which, at = unpack_ints(stable, at, what, total)
+    rdevs, at = unpack_ints(stable, at, what, total)
     table: list[Extras] = []
     for rdev in rdevs:
         target, at = unpack_blob(stable, at, what)
-        counts, at = unpack_ints(stable, at, what)
+        counts, at = unpack_ints(stable, at, what, 1)
         parts: list[bytes] = []
-        for _ in range(2 * (counts[0] if counts else 0)):
+        for _ in range(2 * sum(counts)):
             part, at = unpack_blob(stable, at, what)
             parts.append(part)
         table.append((rdev, target, tuple(zip(parts[::2], parts[1::2], strict=True))))
-    if len(places) != len(which) or any(not 0 <= index < len(table) for index in which):
+    fits = (
+        at == len(stable)
+        and len(places) == len(which)
+        and all(0 <= index < len(table) for index in which)
+        and all(0 <= rdev < 1 << 64 for rdev in rdevs)
+    )
+    if not fits:
         raise ObjectCorruptError(f"{what}: extras do not fit")
     for (group, local), index in zip(_locate(groups, places, what), which, strict=True):
         group.extras[local] = table[index]
 
 
-def _decode_content(groups: list[Group], content: bytes, what: str) -> None:
-    places, at = unpack_ints(content, 0, what)
+def _decode_content(groups: list[Group], content: bytes, filled: int, what: str) -> None:
+    places, at = unpack_ints(content, 0, what, filled)
     ids, at = unpack_blob(content, at, what)
-    counts, at = unpack_ints(content, at, what)
-    refs, at = unpack_ints(content, at, what)
-    offsets, at = unpack_ints(content, at, what)
-    lengths, at = unpack_ints(content, at, what)
+    counts, at = unpack_ints(content, at, what, filled)
+    refs, at = unpack_ints(content, at, what, MAX_BLOCK_EXTENTS)
+    offsets, at = unpack_ints(content, at, what, MAX_BLOCK_EXTENTS)
+    lengths, at = unpack_ints(content, at, what, MAX_BLOCK_EXTENTS)
     table, at = unpack_blob(content, at, what)
     chunks = [ChunkId(table[i : i + CHUNK_ID_BYTES]) for i in range(0, len(table), CHUNK_ID_BYTES)]
     total = sum(counts)
     fits = (
-        len(ids) == CONTENT_ID_BYTES * len(places)
+        at == len(content)
+        and len(places) == filled
+        and len(ids) == CONTENT_ID_BYTES * len(places)
+        and len(table) == CHUNK_ID_BYTES * len(chunks)
         and len(counts) == len(places)
         and len(refs) == len(offsets) == total
         and len(lengths) in ((total,) if total != len(places) else (0, total))
@@ -262,14 +294,15 @@ def _decode_content(groups: list[Group], content: bytes, what: str) -> None:
     ends = [0] * len(chunks)
     extent = 0
     for number, (group, local) in enumerate(_locate(groups, places, what)):
-        size = group.rows[local][SIZE]
+        row = group.rows[local]
+        size = row[SIZE]
         extents: list[Extent] = []
         for _ in range(counts[number]):
             length = lengths[extent] if lengths else size
             extents.append(_extent(refs[extent], offsets[extent], length, chunks, ends, what))
             extent += 1
         content_id = ContentId(ids[CONTENT_ID_BYTES * number : CONTENT_ID_BYTES * (number + 1)])
-        if sum(e.length for e in extents) != size:
+        if sum(e.length for e in extents) != size or not S_ISREG(row[MODE]):
             raise ObjectCorruptError(f"{what}: extents do not add up to the file's size")
         group.contents[local] = Content(content_id, tuple(extents))
 
@@ -286,6 +319,8 @@ def _extent(ref: int, offset_delta: int, length: int, chunks: list[ChunkId], end
     if offset < 0:
         raise ObjectCorruptError(f"{what}: extent starts before its chunk")
     ends[known] = offset + length
+    if ends[known] > MAX_RAW_BYTES and not indirect:
+        raise ObjectCorruptError(f"{what}: extent ends behind what a chunk can hold")
     return Extent(chunks[known], offset, length, bool(indirect))
 
 

@@ -17,15 +17,17 @@ from coffer.errors import ObjectCorruptError, SizeLimitError
 
 _HEAD = struct.Struct("<BI")  # width, count
 _CONSTANT = 0  # width of a column whose values are all the same: one value of 8 bytes follows
-_RAW = 255  # width of a column with values outside +-2^62: 8 bytes each, not delta-coded
+_WIDE = 254  # width of a column with any other values within +-2^127: 16 bytes each, signed, not delta-coded
+_RAW = 255  # width of a column with values in [0, 2^64), some over 2^62: 8 bytes each, not delta-coded
+_BYTES = {_RAW: 8, _WIDE: 16}  # of one value, where the width does not say it
 _SAFE = 1 << 62  # a delta of two values within +-2^62 fits a signed 64-bit integer
 
-# Values of one column (I7): a block has at most MAX_BLOCK_ENTRIES entries, its extents a few times that.
+# Values of any column (I7); whoever knows how many there must be gives that as a lower cap.
 MAX_COUNT = 1 << 22
 
 
 def pack_ints(values: Sequence[int]) -> bytes:
-    """Return a column's bytes; self-delimiting. Values are in [-2^63, 2^64).
+    """Return a column's bytes; self-delimiting. Values are in [-2^127, 2^127): a time may lie beyond 64 bits.
 
     Deterministic: the same values give the same bytes.
     """
@@ -34,7 +36,9 @@ def pack_ints(values: Sequence[int]) -> bytes:
         return _HEAD.pack(_CONSTANT, 0)
     low, high = min(values), max(values)
     if low < -_SAFE or high >= _SAFE:
-        return _HEAD.pack(_RAW, count) + b"".join((v & 0xFFFF_FFFF_FFFF_FFFF).to_bytes(8, "little") for v in values)
+        if low >= 0 and high < 1 << 64:
+            return _HEAD.pack(_RAW, count) + struct.pack(f"<{count}Q", *values)
+        return _HEAD.pack(_WIDE, count) + b"".join([v.to_bytes(16, "little", signed=True) for v in values])
     if low == high:
         return _HEAD.pack(_CONSTANT, count) + low.to_bytes(8, "little", signed=True)
     deltas = [values[0], *map(sub, values[1:], values)]
@@ -46,28 +50,38 @@ def pack_ints(values: Sequence[int]) -> bytes:
     return _HEAD.pack(width, count) + b"".join([raw[plane::8] for plane in range(width)])
 
 
-def unpack_ints(data: bytes | memoryview, at: int, what: str) -> tuple[list[int], int]:
+def unpack_ints(data: bytes | memoryview, at: int, what: str, cap: int = MAX_COUNT) -> tuple[list[int], int]:
     """Return (values, offset behind the column).
+
+    Args:
+        data: What holds the column.
+        at: Where it starts [bytes].
+        what: The object's name, for messages.
+        cap: How many values it may have: some bytes can declare millions.
 
     Raises:
         ObjectCorruptError: The bytes are not a column.
-        SizeLimitError: It declares more values than a column may have.
+        SizeLimitError: It declares more values than `cap`; no memory was taken for them.
     """
     try:
         width, count = _HEAD.unpack_from(data, at)
     except struct.error:
         raise ObjectCorruptError(f"{what}: column is cut short") from None
-    if count > MAX_COUNT:
-        raise SizeLimitError(f"{what}: column of {count} values is over the cap of {MAX_COUNT}")
+    if count > cap:
+        raise SizeLimitError(f"{what}: column of {count} values is over the cap of {cap}")
+    if 8 < width < _WIDE:
+        raise ObjectCorruptError(f"{what}: column of width {width}")
     at += _HEAD.size
-    length = (8 if count else 0) if width == _CONSTANT else count * (8 if width == _RAW else width)
+    length = min(count, 1) * 8 if width == _CONSTANT else count * _BYTES.get(width, width)
     body = bytes(data[at : at + length])
-    if len(body) != length or (8 < width < _RAW):
+    if len(body) != length:
         raise ObjectCorruptError(f"{what}: column is cut short")
     if width == _CONSTANT:
         return [int.from_bytes(body, "little", signed=True)] * count, at + length
     if width == _RAW:
         return list(struct.unpack(f"<{count}Q", body)), at + length
+    if width == _WIDE:
+        return [int.from_bytes(body[i : i + 16], "little", signed=True) for i in range(0, length, 16)], at + length
     planes = bytearray(8 * count)
     for plane in range(width):
         planes[plane::8] = body[plane * count : (plane + 1) * count]

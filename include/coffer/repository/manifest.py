@@ -17,7 +17,7 @@ from coffer.ids import CHUNK_ID_BYTES, ChunkId
 from coffer.repository.blocks import Group, decode_block
 from coffer.repository.columns import pack_blob, unpack_blob
 from coffer.repository.entries import Content, Entry, Extent, path_key
-from coffer.repository.pack import TYPE_LIST, TYPE_ROOT, TYPE_SECTION
+from coffer.repository.pack import MAX_RAW_BYTES, TYPE_LIST, TYPE_ROOT, TYPE_SECTION
 
 FINGERPRINT_BYTES = 16
 NO_FINGERPRINT = bytes(FINGERPRINT_BYTES)  # "compare entry by entry": some entry must be read again next time
@@ -127,17 +127,25 @@ def encode_list(extents: Sequence[Extent]) -> bytes:
 
 
 def decode_list(data: bytes, what: str) -> list[Extent]:
-    """Return the extents of a list chunk.
+    """Return the extents of a list chunk, as they were given to `encode_list`.
 
     Raises:
         ObjectCorruptError: It is not one.
     """
     if len(data) % _LIST_ROW.size:
         raise ObjectCorruptError(f"{what}: chunk list is cut short")
-    return [
-        Extent(None if chunk_id == _NO_CHUNK else ChunkId(chunk_id), offset, length)
-        for chunk_id, offset, length in _LIST_ROW.iter_unpack(data)
-    ]
+    extents: list[Extent] = []
+    for chunk_id, offset, length in _LIST_ROW.iter_unpack(data):
+        if not length or offset + length > (_HOLE_STEP if chunk_id == _NO_CHUNK else MAX_RAW_BYTES):
+            raise ObjectCorruptError(f"{what}: chunk list has an extent that no chunk can hold")
+        if chunk_id != _NO_CHUNK:
+            extents.append(Extent(ChunkId(chunk_id), offset, length))
+        elif extents and extents[-1].chunk_id is None:
+            # The rows of one long hole: the file's content id counts it once.
+            extents[-1] = Extent(None, 0, extents[-1].length + length)
+        else:
+            extents.append(Extent(None, 0, length))
+    return extents
 
 
 class ChunkSource(Protocol):

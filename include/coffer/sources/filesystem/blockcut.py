@@ -44,7 +44,12 @@ def fingerprint(groups: Iterable[Group]) -> bytes:
     pack = _ROW.pack
     for group in groups:
         # NUL ends a name and cannot be in one, so no two lists of names give the same bytes.
-        hasher.update(b"\0".join([group.folder, *group.names]) + b"\0\0" + b"".join([pack(*row) for row in group.rows]))
+        try:
+            rows = b"".join([pack(*row) for row in group.rows])
+        except struct.error:
+            # A time beyond the year 2262 takes more than 64 bits. No mode is 0xffffffff: the two forms never meet.
+            rows = b"\xff\xff\xff\xff" + repr(group.rows).encode()
+        hasher.update(b"\0".join([group.folder, *group.names]) + b"\0\0" + rows)
     return hasher.digest(FINGERPRINT_BYTES)
 
 

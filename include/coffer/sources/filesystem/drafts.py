@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from coffer.crypto.hashing import IdKeys
 from coffer.errors import CofferError
 from coffer.ids import ChunkId
-from coffer.repository.blocks import SIZE, Group, encode_content, encode_stable, encode_times
+from coffer.repository.blocks import MAX_BLOCK_EXTENTS, SIZE, Group, encode_content, encode_stable, encode_times
 from coffer.repository.entries import Content
 from coffer.repository.index import ChunkIndex
-from coffer.repository.manifest import BlockRef, ManifestReader, encode_root
-from coffer.repository.pack import TYPE_ROOT, TYPE_SECTION
+from coffer.repository.manifest import NO_FINGERPRINT, BlockRef, ManifestReader, encode_root
+from coffer.repository.pack import MAX_RAW_BYTES, TYPE_ROOT, TYPE_SECTION
 from coffer.repository.writer import ChunkWriter, PendingChunk
 from coffer.sources.filesystem.bundle import Bundler
 from coffer.sources.filesystem.content import PendingContent
@@ -115,22 +115,34 @@ class ManifestDraft:
     def _encode(self, block: DraftBlock) -> None:
         for group, at, pending in block.pending:
             group.contents[at] = pending.resolve(self._ids, self._writer)
-        groups = block.groups
-        self._account(groups)
-        content = encode_content(groups)
+        self._account(block.groups)
+        self._add_encoded(block.groups, block.fingerprint)
+        if self._writer.meta_backlog:
+            self._writer.flush_meta()
+
+    def _add_encoded(self, groups: list[Group], fingerprint: bytes) -> None:
+        """Encode entries as one block, or as several where they are more than a chunk can hold.
+
+        A folder of files of many GiB each, or with large attributes: its blocks are looked at entry by entry next time.
+        """
+        entry_count = sum(len(group.rows) for group in groups)
+        stable, times, content = encode_stable(groups), encode_times(groups), encode_content(groups)
+        extents = sum(len(filled.extents) for group in groups for filled in group.contents.values())
+        if entry_count > 1 and (max(len(stable), len(content)) > MAX_RAW_BYTES or extents > MAX_BLOCK_EXTENTS):
+            for half in _halves(groups, entry_count // 2):
+                self._add_encoded(half, NO_FINGERPRINT)
+            return
         encoded = _Encoded(
             groups[0].folder,
             groups[0].names[0],
-            sum(len(group.rows) for group in groups),
+            entry_count,
             sum(group.rows[at][SIZE] for group in groups for at in group.contents),
-            block.fingerprint,
-            self._section(encode_stable(groups)),
-            self._section(encode_times(groups)),
+            fingerprint,
+            self._section(stable),
+            self._section(times),
             self._section(content) if content else None,
         )
         self._blocks.append(encoded)
-        if self._writer.meta_backlog:
-            self._writer.flush_meta()
 
     def _section(self, data: bytes) -> PendingChunk:
         return self._writer.submit([data], len(data), TYPE_SECTION)
@@ -165,6 +177,21 @@ class ManifestDraft:
             elif where.raw_length < _SMALL_BUNDLE_BYTES:
                 small.add(chunk_id)
         return frozenset(sparse | small) if len(small) >= _MANY_SMALL else frozenset(sparse)
+
+
+def _halves(groups: list[Group], entry_count: int) -> tuple[list[Group], list[Group]]:
+    """Return the first `entry_count` entries, and the rest."""
+    first: list[Group] = []
+    rest: list[Group] = []
+    room = entry_count
+    for group in groups:
+        taken = min(room, len(group.names))
+        if taken:
+            first.append(group.piece(0, taken))
+        if taken < len(group.names):
+            rest.append(group.piece(taken, len(group.names)))
+        room -= taken
+    return first, rest
 
 
 def _count(live: dict[ChunkId, int], content: Content) -> None:

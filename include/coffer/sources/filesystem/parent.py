@@ -136,7 +136,4 @@ def _behind(group: Group, key: Key) -> list[Group]:
     first = bisect_right(group.names, key[1])
     if first == len(group.names):
         return []
-    rest = Group(group.folder, group.names[first:], group.rows[first:])
-    rest.extras = {at - first: extras for at, extras in group.extras.items() if at >= first}
-    rest.contents = {at - first: content for at, content in group.contents.items() if at >= first}
-    return [rest]
+    return [group.piece(first, len(group.names))]
