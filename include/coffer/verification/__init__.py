@@ -1,0 +1,5 @@
+"""Read again what was stored, and say what was proved.
+
+*Check* follows every reference of a repository; *verify* reads and authenticates every stored byte as well; *compare*
+lays two file trees beside each other. Nothing here repairs or writes.
+"""
