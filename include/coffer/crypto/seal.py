@@ -32,6 +32,7 @@ KIND_REVOKED = 6
 # magic, version, kind, pad, epoch, salt, commitment
 _HEADER = struct.Struct(f">8sHBxI{SALT_BYTES}s{COMMITMENT_BYTES}s")
 HEADER_BYTES = _HEADER.size  # 80
+KIND_OFFSET = 10  # of the kind in the header [bytes]
 _AAD = struct.Struct(">16s32sQBBBxII")  # repository, salt, position, type, codec, last, pad, raw length, sealed length
 _INFO = b"coffer/1/object-key"
 

@@ -15,8 +15,10 @@ from coffer.crypto.keyring import Keyring
 from coffer.crypto.seal import KIND_CHECKPOINT, open_single, seal_single
 from coffer.errors import CofferError, ObjectCorruptError
 from coffer.ids import CHUNK_ID_BYTES, ChunkId
+from coffer.repository.objects import read_whole
 
 PREFIX = "checkpoints/"
+MAX_OBJECT_BYTES = 4096  # (I7); a checkpoint has about 220
 _NAME = re.compile(r"checkpoints/[0-9a-f]{8}-([0-9]{20})")
 
 
@@ -43,11 +45,13 @@ def put(backend: Backend, keyring: Keyring, source_tag: str, started_ns: int, ma
 
 def newest(backend: Backend, keyring: Keyring, source_tag: str) -> Checkpoint | None:
     """Return the newest checkpoint of a source, or None where there is none that can be read."""
-    names = [info.name for info in backend.list(f"{PREFIX}{source_tag}-")]
-    if not names:
+    found = list(backend.list(f"{PREFIX}{source_tag}-"))
+    if not found:
         return None
+    name = found[-1].name
     try:
-        return _parse(names[-1], open_single(keyring, KIND_CHECKPOINT, backend.get(names[-1]), names[-1]))
+        data = read_whole(backend, name, MAX_OBJECT_BYTES, found[-1].size_bytes)
+        return _parse(name, open_single(keyring, KIND_CHECKPOINT, data, name))
     except CofferError:
         return None  # it only saves work
 
@@ -68,7 +72,7 @@ def _parse(name: str, plain: bytes) -> Checkpoint:
         fields = json.loads(plain)
         root = bytes.fromhex(fields["manifest_root"])
         started_ns = int(fields["started_ns"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise ObjectCorruptError(f"{name}: checkpoint is damaged", object=name) from None
     if len(root) != CHUNK_ID_BYTES:
         raise ObjectCorruptError(f"{name}: checkpoint is damaged", object=name)

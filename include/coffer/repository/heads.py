@@ -36,7 +36,7 @@ class HeadStore:
         try:
             document = json.loads(self._file(repository_id).read_bytes())
             return {str(tag): Head(int(sequence), str(sha256)) for tag, (sequence, sha256) in document.items()}
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return {}
 
     def remember(self, repository_id: bytes, source_tag: str, head: Head) -> bool:

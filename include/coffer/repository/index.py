@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator
 
 from coffer.backends.base import Backend
 from coffer.crypto.seal import KIND_INDEX, RootSource, open_single, seal_single
-from coffer.errors import ObjectCorruptError, ObjectExistsError, SizeLimitError
+from coffer.errors import ObjectCorruptError, ObjectExistsError
 from coffer.ids import PACK_ID_BYTES, ChunkId, PackId
+from coffer.repository.objects import read_whole
 from coffer.repository.pack import MAX_TABLE_ROWS, ROW, ChunkLocation, iter_rows
 
 PREFIX = "index/"
@@ -122,9 +123,7 @@ def read_segment(backend: Backend, roots: RootSource, name: str, size_bytes: int
         SizeLimitError: It is larger than a segment may be; nothing was read.
         ObjectCorruptError: It is not what was written under that name.
     """
-    if size_bytes > MAX_SEGMENT_BYTES:
-        raise SizeLimitError(f"{name}: {size_bytes} bytes, over the cap of {MAX_SEGMENT_BYTES}", object=name)
-    data = backend.get(name)
+    data = read_whole(backend, name, MAX_SEGMENT_BYTES, size_bytes)
     if PREFIX + hashlib.sha256(data).hexdigest() != name:
         raise ObjectCorruptError(f"{name}: content does not match its name", object=name)
     return list(_groups(memoryview(open_single(roots, KIND_INDEX, data, name)), name))

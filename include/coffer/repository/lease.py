@@ -15,13 +15,23 @@ from dataclasses import dataclass
 from coffer.backends.base import Backend
 from coffer.clock import Clock
 from coffer.crypto.keyring import Keyring
-from coffer.crypto.seal import KIND_LEASE, KIND_REVOKED, open_single, seal_single
-from coffer.errors import CofferError, LeaseLostError, ObjectCorruptError, ObjectExistsError, ObjectNotFoundError
+from coffer.crypto.seal import KIND_LEASE, open_single, seal_single
+from coffer.errors import (
+    CofferError,
+    CryptoError,
+    LeaseLostError,
+    ObjectCorruptError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    RepositoryError,
+)
 from coffer.repository import snapshot as snapshots
+from coffer.repository.objects import read_whole
 
 PREFIX = "leases/"
 LEASE_S = 6 * 3600  # longer than a backup window (00:00-06:00) rarely needs to be renewed
 RENEW_BEFORE_S = LEASE_S // 2
+MAX_OBJECT_BYTES = 4096  # (I7); a lease has about 170
 _NAME = re.compile(r"leases/([0-9a-f]{8})-([0-9]{8})-([0-9]{4})")
 _ATTEMPTS = 1000  # of taking a number; each loss means that another writer of this source won one
 
@@ -111,9 +121,9 @@ def revoke(backend: Backend, keyring: Keyring, source_tag: str, sequence: int) -
     """
     name = snapshots.object_name(source_tag, sequence)
     try:
-        backend.put(name, [seal_single(keyring, KIND_REVOKED, b"revoked")])
+        backend.put(name, [snapshots.encode_revoked(keyring, name)])
     except ObjectExistsError:
-        return snapshots.is_revoked(backend.get(name))
+        return snapshots.is_revoked(keyring, name, read_whole(backend, name, snapshots.MAX_OBJECT_BYTES))
     return True
 
 
@@ -121,13 +131,13 @@ def deadline_ns(backend: Backend, keyring: Keyring, name: str) -> int:
     """Return until when one lease object holds [ns since the Unix epoch].
 
     Raises:
-        ObjectCorruptError: It is damaged or forged.
+        ObjectCorruptError, SizeLimitError: It is damaged or forged.
         ObjectNotFoundError: It was released meanwhile.
     """
-    plain = open_single(keyring, KIND_LEASE, backend.get(name), name)
+    plain = open_single(keyring, KIND_LEASE, read_whole(backend, name, MAX_OBJECT_BYTES), name)
     try:
         return int(json.loads(plain)["deadline_ns"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise ObjectCorruptError(f"{name}: lease is damaged", object=name) from None
 
 
@@ -135,7 +145,7 @@ def sweep(backend: Backend, keyring: Keyring, source_tag: str, clock: Clock) -> 
     """Tidy up after writers of a source that ended without releasing their lease.
 
     A lease whose snapshot exists is removed. A lease past its deadline is revoked first, then removed. A lease that
-    still holds is left: its writer may live.
+    still holds is left: its writer may live. So is a damaged one, which cannot be judged: `check` names it.
 
     Returns:
         (how many leases were removed, whether any unfinished one was seen: its packs may be in no index segment).
@@ -150,9 +160,9 @@ def sweep(backend: Backend, keyring: Keyring, source_tag: str, clock: Clock) -> 
             try:
                 if deadline_ns(backend, keyring, max(names)) > clock.now_ns():
                     continue
-            except ObjectNotFoundError:
+                revoke(backend, keyring, source_tag, sequence)
+            except (ObjectNotFoundError, RepositoryError, CryptoError):
                 continue
-            revoke(backend, keyring, source_tag, sequence)
         for name in names:
             backend.delete(name)
         removed += 1

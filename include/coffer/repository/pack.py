@@ -130,6 +130,8 @@ def iter_rows(pack_id: PackId, table: bytes | memoryview) -> Iterator[tuple[Chun
         ObjectCorruptError: A row points outside what a pack can be.
         SizeLimitError: A declared length is over its cap.
     """
+    if len(table) % ROW.size:
+        raise ObjectCorruptError(f"pack {pack_id.hex()[:12]}: table is cut short")
     for position, (chunk_id, offset, sealed, raw, type_, codec) in enumerate(ROW.iter_unpack(table)):
         if raw > MAX_RAW_BYTES or sealed > MAX_RAW_BYTES + TAG_BYTES:
             raise SizeLimitError(f"pack {pack_id.hex()[:12]}: chunk of {raw} bytes is over the cap of {MAX_RAW_BYTES}")

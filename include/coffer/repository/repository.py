@@ -29,6 +29,7 @@ from coffer.repository.heads import Head, HeadStore
 from coffer.repository.index import ChunkIndex, load_index
 from coffer.repository.lease import Lease
 from coffer.repository.manifest import ManifestReader
+from coffer.repository.objects import read_whole
 from coffer.repository.pack import read_table
 from coffer.repository.reader import ChunkReader
 from coffer.repository.settings import NAME as SETTINGS_NAME
@@ -130,24 +131,31 @@ class Repository:
         prefix = snapshot.PREFIX
         if source is not None:
             prefix += self.keyring.ids.source_tag(source) + "-"
-        found = [self.load_snapshot(info.name) for info in list(self.backend.list(prefix))]
+        found = [self.load_snapshot(info.name, info.size_bytes) for info in list(self.backend.list(prefix))]
         return sorted((s for s in found if s is not None), key=lambda s: (s.started_ns, s.name))
 
-    def load_snapshot(self, name: str) -> Snapshot | None:
-        """Return the snapshot at an object name, or None where the mark of a revoked writer stands."""
-        data = self.backend.get(name)
-        if snapshot.is_revoked(data):
+    def load_snapshot(self, name: str, size_bytes: int | None = None) -> Snapshot | None:
+        """Return the snapshot at an object name, or None where the mark of a revoked writer stands.
+
+        Args:
+            name: The object.
+            size_bytes: Its size as a listing told it [bytes]; asked for where omitted.
+
+        Raises:
+            ObjectCorruptError, SignatureError, SizeLimitError: It is damaged, or a false mark hides it.
+        """
+        data = read_whole(self.backend, name, snapshot.MAX_OBJECT_BYTES, size_bytes)
+        if snapshot.is_revoked(self.keyring, name, data):
             return None
         return snapshot.decode_snapshot(self.keyring, name, data)
 
     def newest(self, source: str, *, below: int | None = None) -> Snapshot | None:
         """Return the newest snapshot of a source, or the newest with a sequence number under `below`."""
         tag = self.keyring.ids.source_tag(source)
-        names = [info.name for info in self.backend.list(f"{snapshot.PREFIX}{tag}-")]
-        for name in sorted(names, reverse=True):
-            if below is not None and snapshot.parse_name(name)[1] >= below:
+        for info in reversed(list(self.backend.list(f"{snapshot.PREFIX}{tag}-"))):
+            if below is not None and snapshot.parse_name(info.name)[1] >= below:
                 continue
-            found = self.load_snapshot(name)
+            found = self.load_snapshot(info.name, info.size_bytes)
             if found is not None:
                 return found
         return None

@@ -11,12 +11,12 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from blake3 import blake3
 
 from coffer.crypto.keyring import SIGNATURE_BYTES, Keyring, verify_signature
-from coffer.crypto.seal import KIND_REVOKED, KIND_SNAPSHOT, open_single, seal_single
+from coffer.crypto.seal import HEADER_BYTES, KIND_OFFSET, KIND_REVOKED, KIND_SNAPSHOT, open_single, seal_single
 from coffer.errors import FormatVersionError, ObjectCorruptError, SizeLimitError
 from coffer.ids import CHUNK_ID_BYTES, SNAPSHOT_ID_BYTES
 
@@ -25,6 +25,7 @@ MAX_OBJECT_BYTES = 1024 * 1024  # (I7)
 FORMAT = 1
 _NAME = re.compile(r"snapshots/([0-9a-f]{8})-([0-9]{8})")
 _SIGNED = b"coffer/1/snapshot\0"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,41 +143,73 @@ def decode_snapshot(keyring: Keyring, name: str, data: bytes) -> Snapshot:
         if fields["format"] != FORMAT:
             raise FormatVersionError(f"{name}: snapshot format {fields['format']!r}, this version reads {FORMAT}")
         snapshot = _parse(fields, name, keyring.repository_id, hashlib.sha256(data).hexdigest())
+        found_tag = keyring.ids.source_tag(snapshot.source)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ObjectCorruptError(f"{name}: fields of the snapshot are damaged", object=name) from None
-    if snapshot.sequence != sequence or keyring.ids.source_tag(snapshot.source) != tag:
+    if snapshot.sequence != sequence or found_tag != tag:
         raise ObjectCorruptError(f"{name}: snapshot belongs under another name", object=name)
     return snapshot
 
 
-def is_revoked(data: bytes) -> bool:
-    """Say whether an object at a snapshot's name is the mark of a revoked writer (by its header's kind)."""
-    return len(data) > 10 and data[10] == KIND_REVOKED
+def encode_revoked(keyring: Keyring, name: str) -> bytes:
+    """Return the mark that takes a snapshot's name from its writer. It holds the name: no other mark can stand in."""
+    return seal_single(keyring, KIND_REVOKED, name.encode())
+
+
+def is_revoked(keyring: Keyring, name: str, data: bytes) -> bool:
+    """Say whether an object at a snapshot's name is the mark of a revoked writer.
+
+    Raises:
+        ObjectCorruptError, WrongKeyError: It says so and is not: it hides the snapshot that stood there.
+    """
+    if len(data) < HEADER_BYTES or data[KIND_OFFSET] != KIND_REVOKED:
+        return False
+    if open_single(keyring, KIND_REVOKED, data, name) != name.encode():
+        raise ObjectCorruptError(f"{name}: the mark of another writer stands here", object=name)
+    return True
 
 
 def _parse(fields: dict[str, Any], name: str, repository_id: bytes, sha256: str) -> Snapshot:
     root = bytes.fromhex(fields["manifest_root"])
-    if len(root) != CHUNK_ID_BYTES or not all(isinstance(value, int) for value in fields["stats"].values()):
+    if len(root) != CHUNK_ID_BYTES or not isinstance(fields["complete"], bool):
         raise ValueError
     return Snapshot(
         id=snapshot_id(repository_id, name),
         name=name,
-        source=str(fields["source"]),
-        sequence=int(fields["sequence"]),
-        host=str(fields["host"]),
-        started_ns=int(fields["started_ns"]),
-        finished_ns=int(fields["finished_ns"]),
+        source=_text(fields["source"]),
+        sequence=_count(fields["sequence"]),
+        host=_text(fields["host"]),
+        started_ns=_count(fields["started_ns"]),
+        finished_ns=_count(fields["finished_ns"]),
         manifest_root=root,
-        previous_sequence=int(fields["previous_sequence"]),
-        previous_sha256=str(fields["previous_sha256"]),
-        parent_id=str(fields["parent_id"]),
-        paths=tuple(map(str, fields["paths"])),
-        tags=tuple(map(str, fields["tags"])),
-        complete=bool(fields["complete"]),
-        warnings_count=int(fields["warnings_count"]),
-        stats=dict(fields["stats"]),
+        previous_sequence=_count(fields["previous_sequence"]),
+        previous_sha256=_text(fields["previous_sha256"]),
+        parent_id=_text(fields["parent_id"]),
+        paths=tuple(map(_text, _of_kind(fields["paths"], list))),
+        tags=tuple(map(_text, _of_kind(fields["tags"], list))),
+        complete=fields["complete"],
+        warnings_count=_count(fields["warnings_count"]),
+        stats={name: _count(value) for name, value in _of_kind(fields["stats"], dict).items()},
         sha256=sha256,
     )
+
+
+def _of_kind(value: Any, kind: type[T]) -> T:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _text(value: Any) -> str:
+    return _of_kind(value, str)
+
+
+def _count(value: Any) -> int:
+    """Counts, sizes and times; below 2^63, so that a time [ns] is a date that can be shown."""
+    number = _of_kind(value, int)
+    if not 0 <= number < 1 << 63:
+        raise ValueError
+    return number
 
 
 def _message(keyring: Keyring, name: str, body: bytes) -> bytes:
