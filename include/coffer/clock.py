@@ -6,7 +6,7 @@ Everything else takes a `Clock`, so that a test can set it and a run can be repl
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -36,8 +36,15 @@ class SystemClock:
 
 SYSTEM_CLOCK = SystemClock()
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_US = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_LAST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+
 
 def utc_from_ns(time_ns: int) -> datetime:
-    """Return an aware UTC datetime of a Unix time [ns], exact to the microsecond."""
-    seconds, rest_ns = divmod(time_ns, 1_000_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_ns // 1000)
+    """Return an aware UTC datetime of a Unix time [ns], exact to the microsecond.
+
+    A file's time may lie outside the years 1 to 9999, where there is no datetime: then it is the nearest there is.
+    """
+    microseconds = min(max(time_ns // 1000, _FIRST_US), _LAST_US)
+    return _EPOCH + timedelta(microseconds=microseconds)

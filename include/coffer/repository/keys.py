@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import NamedTuple
 
 from coffer.backends.base import Backend, ObjectInfo
@@ -17,6 +18,7 @@ from coffer.crypto.keyring import (
     wrap_key,
 )
 from coffer.errors import CryptoError, FormatVersionError, ObjectCorruptError, SizeLimitError, WrongKeyError
+from coffer.repository.objects import read_whole
 from coffer.repository.settings import RepositorySettings
 
 PREFIX = "keys/"
@@ -40,7 +42,7 @@ def open_keys(backend: Backend, settings: RepositorySettings, unlocker: Unlocker
     Raises:
         WrongKeyError: None opens, or the repository is opened by another kind of key.
         KeyMissingError: A kind of key is not there.
-        ObjectCorruptError: A wrapped key is damaged.
+        ObjectCorruptError, SizeLimitError: A wrapped key is damaged.
     """
     if unlocker.kind != settings.unlock_kind:
         raise WrongKeyError(
@@ -52,14 +54,14 @@ def open_keys(backend: Backend, settings: RepositorySettings, unlocker: Unlocker
     keys: dict[tuple[str, int], bytes] = {}
     refusal: CryptoError | None = None
     for info in backend.list(PREFIX):
-        if info.size_bytes > MAX_OBJECT_BYTES:
-            raise SizeLimitError(f"{info.name}: {info.size_bytes} bytes, over the cap of {MAX_OBJECT_BYTES}")
+        data = read_whole(backend, info.name, MAX_OBJECT_BYTES, info.size_bytes)
         try:
-            kind, number, secret = unwrap_key(kek, context, backend.get(info.name), info.name)
+            kind, number, secret = unwrap_key(kek, context, data, info.name)
         except WrongKeyError as error:
             refusal = error
             continue
-        keys[kind, number] = secret
+        if not hmac.compare_digest(keys.setdefault((kind, number), secret), secret):
+            raise ObjectCorruptError(f"{info.name}: wraps another {kind} key than its other wraps", object=info.name)
     if refusal is not None and not keys:
         raise refusal
     return Keyring.of(settings.repository_id, keys)
@@ -97,9 +99,7 @@ def survey_keys(backend: Backend, settings: RepositorySettings, unlocker: Unlock
 def _survey(backend: Backend, info: ObjectInfo, kek: Kek | None, context: WrapContext) -> WrappedKey:
     kind, number = "", 0
     try:
-        if info.size_bytes > MAX_OBJECT_BYTES:
-            raise SizeLimitError(f"{info.name}: {info.size_bytes} bytes, over the cap of {MAX_OBJECT_BYTES}")
-        data = backend.get(info.name)
+        data = read_whole(backend, info.name, MAX_OBJECT_BYTES, info.size_bytes)
         kind, number = parse_wrapped_key(data, info.name)
         if kek is None:
             return WrappedKey(info.name, kind, number, opens=False, damage="")

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from coffer.backends.base import Backend
-from coffer.chunking.cutter import ChunkParams
+from coffer.chunking.cutter import MIB, ChunkParams
 from coffer.clock import Clock
 from coffer.crypto.kdf import SALT_BYTES, Argon2Params
 from coffer.errors import FormatVersionError, NotARepositoryError, ObjectNotFoundError, SizeLimitError
@@ -49,7 +49,12 @@ class RepositorySettings:
 
 
 def new_settings(unlock_kind: str, chunking: ChunkParams, argon2: Argon2Params, clock: Clock) -> RepositorySettings:
-    """Return the settings of a new repository, with a fresh id and salt."""
+    """Return the settings of a new repository, with a fresh id and salt.
+
+    Raises:
+        SizeLimitError: The sizes are such that no repository could be opened with them.
+    """
+    _check_cuts(chunking)
     repository_id, salt, created_ns = new_repository_id(), secrets.token_bytes(SALT_BYTES), clock.now_ns()
     document = {
         "object": "coffer-repository",
@@ -89,16 +94,22 @@ def read_settings(backend: Backend) -> RepositorySettings:
 
 
 def _parse(document: dict[str, Any], raw: bytes) -> RepositorySettings:
-    repository_id = bytes.fromhex(document["id"])
-    salt = bytes.fromhex(document["unlock"]["salt"])
-    kind = document["unlock"]["kind"]
-    created_ns = document["created_ns"]
-    costs = document["unlock"]["argon2id"]
-    cuts = document["chunking"]
-    whole = [*costs.values(), created_ns, *(v for k, v in cuts.items() if k != "method")]
-    if len(repository_id) != REPOSITORY_ID_BYTES or len(salt) != SALT_BYTES or not isinstance(kind, str):
+    unlock, cuts = document["unlock"], document["chunking"]
+    costs = unlock["argon2id"]
+    if not all(isinstance(part, dict) for part in (unlock, costs, cuts)):
         raise ValueError
-    if not all(isinstance(value, int) for value in whole):
+    repository_id, salt = bytes.fromhex(document["id"]), bytes.fromhex(unlock["salt"])
+    kind, created_ns = unlock["kind"], document["created_ns"]
+    numbers = [*costs.values(), created_ns, *(value for name, value in cuts.items() if name != "method")]
+    fits = (
+        len(repository_id) == REPOSITORY_ID_BYTES
+        and len(salt) == SALT_BYTES
+        and isinstance(kind, str)
+        and all(type(value) is int and 0 <= value < 1 << 63 for value in numbers)
+        and set(costs) == set(Argon2Params.__slots__)
+        and set(cuts) == set(ChunkParams.__slots__)
+    )
+    if not fits:
         raise ValueError
     chunking = ChunkParams(**cuts)
     _check_cuts(chunking)
@@ -106,11 +117,16 @@ def _parse(document: dict[str, Any], raw: bytes) -> RepositorySettings:
 
 
 def _check_cuts(cuts: ChunkParams) -> None:
-    if cuts.method not in ("cdc", "fixed"):
-        raise ValueError
-    rising = (64, cuts.min_bytes, cuts.avg_bytes, cuts.max_bytes, MAX_RAW_BYTES // 2)
-    bundles = (1, cuts.bundle_below_bytes, cuts.bundle_min_bytes, cuts.bundle_max_bytes, MAX_RAW_BYTES // 2)
-    if any(a > b for a, b in pairwise(rising)) or cuts.bundle_avg_bytes < 1:
+    # FastCDC's own limits are narrower: pyfastcdc refuses other values, but only once there is a large file to cut.
+    bounds = {"cdc": (64, MIB, 256, 4 * MIB, 1024), "fixed": (1, MAX_RAW_BYTES, 1, MAX_RAW_BYTES, 1)}.get(cuts.method)
+    if bounds is None:
+        raise SizeLimitError(f"coffer.json: chunking method {str(cuts.method)[:20]!r} is neither cdc nor fixed")
+    least_min, most_min, least_avg, most_avg, least_max = bounds
+    if not (least_min <= cuts.min_bytes <= most_min and least_avg <= cuts.avg_bytes <= most_avg):
         raise SizeLimitError("coffer.json: chunk sizes are out of their bounds or order")
-    if any(a > b for a, b in pairwise(bundles)):
+    rising = (1, cuts.min_bytes, cuts.avg_bytes, cuts.max_bytes, MAX_RAW_BYTES)
+    bundles = (1, cuts.bundle_below_bytes, cuts.bundle_min_bytes, cuts.bundle_max_bytes, MAX_RAW_BYTES // 2)
+    if cuts.max_bytes < least_max or any(a > b for a, b in pairwise(rising)):
+        raise SizeLimitError("coffer.json: chunk sizes are out of their bounds or order")
+    if cuts.bundle_avg_bytes < 1 or any(a > b for a, b in pairwise(bundles)):
         raise SizeLimitError("coffer.json: bundle sizes are out of their bounds or order")
