@@ -170,12 +170,17 @@ class ChunkWriter:
         self._write_segment()
 
     def close(self) -> None:
-        """Stop the workers; chunks not yet flushed are dropped. Idempotent."""
+        """Stop the workers; chunks not yet flushed are dropped, packs in no segment forgotten. Idempotent."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
             thread.join()
         self._threads = []
+        # What no segment names is an orphan to everybody else. Forgotten, it is one to the next writer on this index
+        # too, which so adopts it; known, it would be referred to and never named (invariant I2).
+        for pack_id, _ in self._tables:
+            self._index.forget_pack(pack_id)
+        self._tables = []
 
     # ----------------------------------------------------------------------------------------------- workers
 
@@ -283,8 +288,10 @@ class ChunkWriter:
 
     def _write_segment(self) -> None:
         with self._lock:
-            tables, self._tables = self._tables, []
+            tables = list(self._tables)
         write_segments(self._backend, self._keyring, tables)
+        with self._lock:
+            del self._tables[: len(tables)]
 
     def _raise_error(self) -> None:
         if self._error is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -126,6 +127,7 @@ class _Run:
             progress,
             self._check_stop,
             self._known_elsewhere,
+            self.warnings,
         )
         self.draft = ManifestDraft(self.writer, self.bundler, ids)
         self.last_key: Key | None = None
@@ -164,14 +166,15 @@ class _Run:
             yield group
 
     def _check_stop(self) -> None:
+        """Between two steps of a long run: keep the lease, and end where that was asked for."""
+        if lease.needs_renewal(self.lease, self.repo.clock):
+            lease.renew(self.repo.backend, self.repo.keyring, self.lease, self.repo.clock)
         if self.stop is not None and self.stop.is_set():
             raise _StoppedError("stopped by request")
         if self.options.deadline_s is not None and self.repo.clock.monotonic_s() >= self.options.deadline_s:
             raise _StoppedError("the time given to it is over")
 
     def _take_block(self, groups: list[Group]) -> None:
-        if lease.needs_renewal(self.lease, self.repo.clock):
-            lease.renew(self.repo.backend, self.repo.keyring, self.lease, self.repo.clock)
         self.progress.current = groups[0].folder
         print_ = fingerprint(groups)
         if self.parent is not None and not self._looks_closer:
@@ -183,12 +186,23 @@ class _Run:
         warned = self.warnings.total
         block = DraftBlock([], print_, [])
         changed_rows = False
-        for group in groups:
-            changed_rows |= self._take_group(block, group)
+        try:
+            for group in groups:
+                changed_rows |= self._take_group(block, group)
+        except _StoppedError:
+            self._take_part(block)
+            raise
         if changed_rows or self.warnings.total != warned:
             block.fingerprint = NO_FINGERPRINT  # it is looked at entry by entry next time
         if block.groups:
             self.draft.add(block)
+
+    def _take_part(self, block: DraftBlock) -> None:
+        """Take what was finished of a block when the run was stopped, so that the next one need not read it."""
+        if block.groups:
+            block.fingerprint = NO_FINGERPRINT
+            self.draft.add(block)
+            self.last_key = path_key(block.groups[-1].folder), block.groups[-1].names[-1]
 
     @property
     def _looks_closer(self) -> bool:
@@ -202,20 +216,18 @@ class _Run:
         racy_from_ns = self.repo.clock.now_ns() - _RACY_NS
         taken = Group(group.folder, [], [])
         base = b"/" + group.folder + b"/" if group.folder else b"/"
-        for name, row in zip(group.names, group.rows, strict=True):
-            found = old.get(name)
-            if found is not None and found.row == row and self._may_copy(found):
-                self._copy(taken, name, found)
-                continue
-            try:
-                self._take_new(block, taken, name, row, base + name, found)
-            except (VanishedError, FileNotFoundError) as error:
-                self.warnings.add(base + name, "vanished", f"vanished: {error.args[-1]}")
-            except OSError as error:
-                self.warnings.add(base + name, "unreadable", f"unreadable: {error.strerror}")
-        taken.rows, racy = _mark_racy(taken.rows, racy_from_ns)
-        if taken.names:
-            block.groups.append(taken)
+        try:
+            for name, row in zip(group.names, group.rows, strict=True):
+                found = old.get(name)
+                if found is not None and found.row == row and self._may_copy(found):
+                    self._copy(taken, name, found)
+                else:
+                    self._check_stop()
+                    self._try_new(block, taken, name, row, base + name, found)
+        finally:  # also where the run is stopped here: what was finished counts
+            taken.rows, racy = _mark_racy(taken.rows, racy_from_ns)
+            if taken.names:
+                block.groups.append(taken)
         return racy or taken.names != group.names or taken.rows != group.rows
 
     # ----------------------------------------------------------------------------------------------- one entry
@@ -252,6 +264,21 @@ class _Run:
         if stat.S_ISREG(row[MODE]):
             self.progress.bytes_done += row[SIZE]
 
+    def _try_new(
+        self, block: DraftBlock, taken: Group, name: bytes, row: Row, path: bytes, found: Found | None
+    ) -> None:
+        """Read one new or changed file; what cannot be read is a warning."""
+        warned = self.warnings.total
+        try:
+            self._take_new(block, taken, name, row, path, found)
+        except (VanishedError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            self.warnings.add(path, "vanished", f"vanished: {error.args[-1]}")
+        except OSError as error:
+            self.warnings.add(path, "unreadable", f"unreadable: {error.strerror}")
+        else:
+            if self.warnings.total != warned:
+                taken.rows[-1] = _without_ctime(taken.rows[-1])  # saved, but not as it should be: read again next time
+
     def _take_new(
         self, block: DraftBlock, taken: Group, name: bytes, row: Row, path: bytes, found: Found | None
     ) -> None:
@@ -264,7 +291,7 @@ class _Run:
         else:
             target = os.readlink(path) if stat.S_ISLNK(mode) else b""
             device = os.lstat(path).st_rdev if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0
-            extras = (device, target, read_xattrs(path))
+            extras = (device, target, read_xattrs(path, path, self.warnings))
         at = len(taken.names)
         taken.names.append(name)
         taken.rows.append(row)
@@ -279,7 +306,8 @@ class _Run:
         if row[NLINK] > 1 and inode in self._links and self._links[inode][1] == row[CTIME]:
             # The other name of a file read a moment ago: same inode, same ctime, same content.
             content = self._links[inode][0]
-            return content, row, read_xattrs(path)
+            self.progress.bytes_done += row[SIZE]
+            return content, row, read_xattrs(path, path, self.warnings)
         before_bytes = self.progress.bytes_done
         content, row, changed, xattrs = self.reader.read(path, row, found)
         self.progress.bytes_done = before_bytes + row[SIZE]
@@ -386,9 +414,15 @@ class _Run:
             stats=stats,
         )
         committed = self.repo.commit(self.lease, draft)
-        checkpoint.remove_until(self.repo.backend, self.tag, self.started_ns)
-        lease.sweep(self.repo.backend, self.repo.keyring, self.tag, self.repo.clock)
+        self._tidy()
         return BackupResult(committed, stats, tuple(self.warnings.kept))
+
+    def _tidy(self) -> None:
+        """Remove what the commit made needless. The backup is whole by now: what fails here is left to the next run."""
+        with contextlib.suppress(CofferError):
+            checkpoint.remove_until(self.repo.backend, self.tag, self.started_ns)
+        with contextlib.suppress(CofferError):
+            lease.sweep(self.repo.backend, self.repo.keyring, self.tag, self.repo.clock)
 
     def _stats(self) -> dict[str, int]:
         written = self.writer.stats

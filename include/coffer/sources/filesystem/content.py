@@ -18,6 +18,7 @@ from coffer.repository.pack import TYPE_LIST
 from coffer.repository.writer import ChunkWriter, PendingChunk
 from coffer.sources.filesystem.bundle import Bundle, Bundler, Known
 from coffer.sources.filesystem.parent import Found
+from coffer.sources.filesystem.spec import WarningLog
 from coffer.sources.filesystem.walk import make_row
 
 # O_NONBLOCK: a fifo put in the file's place must not hang us.
@@ -78,12 +79,14 @@ class ContentReader:
         progress: Progress,
         check_stop: Callable[[], None],
         known_elsewhere: KnownElsewhere,
+        warnings: WarningLog,
     ) -> None:
         self._writer, self._bundler, self._ids, self._cutter = writer, bundler, ids, cutter
         self._bundle_below_bytes = bundle_below_bytes
         self._progress = progress
         self._check_stop = check_stop
         self._known_elsewhere = known_elsewhere
+        self._warnings = warnings
         self._flags = _FLAGS | getattr(os, "O_NOATIME", 0)
         self.read_bytes = 0
 
@@ -121,9 +124,9 @@ class ContentReader:
                 )
                 read = self._take_small(fd, data, status, row, found) if calm else self._read_restless(fd, row, found)
                 if read is not None:
-                    return read[0], read[1], read[2], read_xattrs(fd)
+                    return read[0], read[1], read[2], read_xattrs(fd, path, self._warnings)
             content, row, changed = self._read_large(fd, row)
-            return content, row, changed, read_xattrs(fd)
+            return content, row, changed, read_xattrs(fd, path, self._warnings)
         finally:
             os.close(fd)
 
@@ -261,18 +264,28 @@ def _limited_reader(fd: int, start: int, stop: int) -> Callable[[memoryview], in
     return readinto
 
 
-def read_xattrs(target: int | bytes) -> Xattrs:
+def read_xattrs(target: int | bytes, path: bytes, warnings: WarningLog) -> Xattrs:
     """Return all extended attributes, sorted by name: POSIX ACLs and capabilities are among them.
 
-    A file system without them has none.
+    A file system without them has none. One that cannot be read is a warning; the file is saved without it.
+
+    Args:
+        target: The file's descriptor, or its path where it need not be opened.
+        path: Its path, for the warning.
+        warnings: Where that goes.
+
+    Raises:
+        FileNotFoundError: The file is gone.
     """
     follow = isinstance(target, int)  # a descriptor is the file itself; a path may be a link's
     try:
         names = os.listxattr(target) if follow else os.listxattr(target, follow_symlinks=False)
     except OSError as error:
-        if error.errno in (errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF):
-            return ()
-        raise
+        if isinstance(error, FileNotFoundError):
+            raise
+        if error.errno not in (errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF):
+            warnings.add(path, "xattr", f"extended attributes: {error.strerror}")
+        return ()
     if not names:
         return ()
     pairs = []
@@ -280,9 +293,11 @@ def read_xattrs(target: int | bytes) -> Xattrs:
         try:
             value = os.getxattr(target, name) if follow else os.getxattr(target, name, follow_symlinks=False)
         except OSError as error:
-            if error.errno == errno.ENODATA:  # removed since it was listed
-                continue
-            raise
+            if isinstance(error, FileNotFoundError):
+                raise
+            if error.errno != errno.ENODATA:  # that one was removed since it was listed
+                warnings.add(path, "xattr", f"extended attribute {name!r}: {error.strerror}")
+            continue
         pairs.append((os.fsencode(name), value))
     return tuple(pairs)
 

@@ -61,7 +61,8 @@ class SourceWarning:
 
     Attributes:
         path: As the system knows it (absolute).
-        code: "vanished" | "unreadable" | "changed" | "xattr" | "special".
+        code: "vanished" or "unreadable": it is not in the snapshot. "changed": it is there as it was found. "xattr": it
+            is there without some extended attribute.
         message: What happened, for people.
     """
 
