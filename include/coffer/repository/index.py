@@ -2,6 +2,7 @@
 
 In memory it is a compact SQLite table (about 60 bytes a chunk; a dict of bytes costs four times that). It is
 disposable: segments only repeat the packs' own tables, and a pack that no segment names is read itself (invariant I8).
+A chunk that lies in several packs has one place in the table; the others are kept apart, for when that pack is missing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from collections.abc import Iterable, Iterator
 
 from coffer.backends.base import Backend
 from coffer.crypto.seal import KIND_INDEX, RootSource, open_single, seal_single
-from coffer.errors import ObjectCorruptError, ObjectExistsError
+from coffer.errors import (
+    BackendError,
+    CryptoError,
+    ObjectCorruptError,
+    ObjectExistsError,
+    PermanentError,
+    RepositoryError,
+)
 from coffer.ids import PACK_ID_BYTES, ChunkId, PackId
 from coffer.repository.objects import read_whole
 from coffer.repository.pack import MAX_TABLE_ROWS, ROW, ChunkLocation, iter_rows
@@ -31,10 +39,9 @@ class ChunkIndex:
     def __init__(self) -> None:
         self._db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA temp_store=MEMORY")
-        self._db.execute(
-            "CREATE TABLE chunk (id BLOB PRIMARY KEY, pack INT, position INT, offset INT, sealed INT, raw INT,"
-            " type INT, codec INT) WITHOUT ROWID"
-        )
+        columns = "pack INT, position INT, offset INT, sealed INT, raw INT, type INT, codec INT"
+        self._db.execute(f"CREATE TABLE chunk (id BLOB PRIMARY KEY, {columns}) WITHOUT ROWID")
+        self._db.execute(f"CREATE TABLE spare (id BLOB, {columns})")
         self._packs: list[PackId] = []
         self._ordinals: dict[PackId, int] = {}
         self._lock = threading.Lock()
@@ -46,18 +53,33 @@ class ChunkIndex:
                 return
             ordinal = len(self._packs)
             rows = [(chunk_id, ordinal, *where[1:]) for chunk_id, where in iter_rows(pack_id, table)]
+            known = self._db.total_changes
             self._db.execute("BEGIN")
             self._db.executemany("INSERT OR IGNORE INTO chunk VALUES (?,?,?,?,?,?,?,?)", rows)
+            if self._db.total_changes - known < len(rows):  # rare: two writers at once, or a pack stored anew
+                self._db.executemany(
+                    "INSERT INTO spare SELECT ?,?,?,?,?,?,?,? WHERE NOT EXISTS"
+                    " (SELECT 1 FROM chunk WHERE id = ? AND pack = ?)",
+                    [(*row, row[0], ordinal) for row in rows],
+                )
             self._db.execute("COMMIT")
             self._packs.append(pack_id)
             self._ordinals[pack_id] = ordinal
 
     def forget_pack(self, pack_id: PackId) -> None:
-        """Drop what the index places in a pack that turned out to be missing, so that it is stored anew. Idempotent."""
+        """Drop what the index places in a pack that turned out to be missing. Idempotent.
+
+        Chunks that lie in other packs too are found there from now on; the others are unknown, and so stored anew.
+        """
         with self._lock:
             ordinal = self._ordinals.pop(pack_id, None)
-            if ordinal is not None:
-                self._db.execute("DELETE FROM chunk WHERE pack = ?", (ordinal,))
+            if ordinal is None:
+                return
+            self._db.execute("BEGIN")
+            for table in ("chunk", "spare"):
+                self._db.execute(f"DELETE FROM {table} WHERE pack = ?", (ordinal,))  # noqa: S608 - two fixed names
+            self._db.execute("INSERT OR IGNORE INTO chunk SELECT * FROM spare")
+            self._db.execute("COMMIT")
 
     def find(self, chunk_id: bytes) -> ChunkLocation | None:
         """Return where a chunk lies, or None."""
@@ -103,17 +125,22 @@ class ChunkIndex:
             return dict(rows.fetchall())
 
 
-def load_index(backend: Backend, roots: RootSource) -> ChunkIndex:
+def load_index(backend: Backend, roots: RootSource) -> tuple[ChunkIndex, list[PermanentError]]:
     """Read every segment.
 
-    Raises:
-        ObjectCorruptError, SizeLimitError: A segment is damaged; the message names it.
+    Returns:
+        (index, damages): a segment that cannot be read is passed over and its error returned, for the packs have the
+        same tables; `check` names it.
     """
     index = ChunkIndex()
+    damages: list[PermanentError] = []
     for info in backend.list(PREFIX):
-        for pack_id, table in read_segment(backend, roots, info.name, info.size_bytes):
-            index.add_table(pack_id, table)
-    return index
+        try:
+            for pack_id, table in read_segment(backend, roots, info.name, info.size_bytes):
+                index.add_table(pack_id, table)
+        except (RepositoryError, CryptoError, BackendError) as error:
+            damages.append(error)
+    return index, damages
 
 
 def read_segment(backend: Backend, roots: RootSource, name: str, size_bytes: int) -> list[tuple[PackId, memoryview]]:

@@ -54,6 +54,7 @@ class Repository:
         self.clock = clock
         self._index: ChunkIndex | None = None
         self._reader: ChunkReader | None = None
+        self._adopted: dict[PackId, bytes] = {}  # packs that the index knows from their own tables only
 
     @classmethod
     def create(
@@ -101,15 +102,20 @@ class Repository:
         return self.settings.repository_id
 
     def index(self) -> ChunkIndex:
-        """Return the chunk index; read from the store on first use."""
+        """Return the chunk index; read from the store on first use.
+
+        Where a segment is damaged, the packs that no other names are read instead (invariant I8).
+        """
         if self._index is None:
-            self._index = load_index(self.backend, self.keyring)
+            self._index, damages = load_index(self.backend, self.keyring)
+            if damages:
+                self._adopt_packs()
         return self._index
 
     def reader(self) -> ChunkReader:
         """Return the reader of chunks."""
         if self._reader is None:
-            self._reader = ChunkReader(self.backend, self.keyring, self.index())
+            self._reader = ChunkReader(self.backend, self.keyring, self.index(), rescue=self._adopt_packs)
         return self._reader
 
     def manifest(self, of: Snapshot) -> ManifestReader:
@@ -234,7 +240,7 @@ class Repository:
             that died; those that cannot be read are passed over: nothing refers to them, and `check` reports them.
             Missing are packs that the index names and the store does not have.
         """
-        known = self.index().pack_ids()
+        known = self.index().pack_ids() - self._adopted.keys()
         there: set[PackId] = set()
         orphans = []
         for info in self.backend.list(PACKS_PREFIX):
@@ -244,8 +250,17 @@ class Repository:
             there.add(pack_id)
             if pack_id not in known:
                 with contextlib.suppress(CofferError):
-                    orphans.append((pack_id, read_table(self.backend, self.keyring, pack_id, info.size_bytes)))
+                    table = self._adopted.get(pack_id)
+                    if table is None:
+                        table = read_table(self.backend, self.keyring, pack_id, info.size_bytes)
+                    orphans.append((pack_id, table))
         return orphans, sorted(known - there)
+
+    def _adopt_packs(self) -> None:
+        """Take into the index the packs that no segment names: its segment was lost, and their tables say the same."""
+        for pack_id, table in self.compare_packs()[0]:
+            self.index().add_table(pack_id, table)
+            self._adopted[pack_id] = table
 
 
 def _pack_id(name: str) -> PackId | None:
