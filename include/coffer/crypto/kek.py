@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import os
 import secrets
 import stat
@@ -85,7 +86,10 @@ class PassphraseUnlocker:
     def __init__(self, passphrase: str) -> None:
         if not passphrase:
             raise KeyFileError("passphrase: empty", hint="Give a passphrase of several words.")
-        self._passphrase = passphrase.encode()
+        try:
+            self._passphrase = passphrase.encode()
+        except UnicodeEncodeError:  # an environment variable may hold any bytes; the error would show them
+            raise KeyFileError("passphrase: not UTF-8", hint="Give it as UTF-8 text.") from None
 
     def kek(self, *, salt: bytes, params: Argon2Params) -> Kek:
         """Derive the KEK by Argon2id, then HKDF."""
@@ -106,8 +110,12 @@ def write_new_key_file(path: Path) -> KeyFileUnlocker:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, text)
+            if os.write(fd, text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(fd)
+        except OSError:
+            path.unlink()  # half a key opens nothing, and would be in the way of the next try
+            raise
         finally:
             os.close(fd)
         folder_fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -115,11 +123,10 @@ def write_new_key_file(path: Path) -> KeyFileUnlocker:
             os.fsync(folder_fd)
         finally:
             os.close(folder_fd)
-    except FileExistsError:
-        raise KeyFileError(
-            f"key file {path}: exists already", hint="A key is never overwritten. Name another file, or use this one."
-        ) from None
     except OSError as error:
+        if isinstance(error, FileExistsError) and os.path.lexists(path):
+            hint = "A key is never overwritten. Name another file, or use this one."
+            raise KeyFileError(f"key file {path}: exists already", hint=hint) from None
         raise KeyFileError(f"key file {path}: cannot be written ({error.strerror})") from None
     return KeyFileUnlocker(secret)
 

@@ -149,7 +149,7 @@ def open_header(roots: RootSource, header: bytes, kind: int, what: str) -> Objec
     """
     if len(header) < HEADER_BYTES:
         raise ObjectCorruptError(f"{what}: header is {len(header)} bytes, not {HEADER_BYTES}", object=what)
-    magic, version, found_kind, epoch, salt, commitment = _HEADER.unpack_from(header)
+    magic, version, found_kind, epoch, salt, _ = _HEADER.unpack_from(header)
     if magic != MAGIC:
         raise ObjectCorruptError(f"{what}: not an object of a coffer repository", object=what)
     if version != FORMAT_VERSION:
@@ -157,7 +157,8 @@ def open_header(roots: RootSource, header: bytes, kind: int, what: str) -> Objec
     if found_kind != kind:
         raise ObjectCorruptError(f"{what}: object of kind {found_kind}, expected {kind}", object=what)
     key = ObjectKey(roots.repository_id, kind, epoch, salt, roots.root(epoch))
-    if not hmac.compare_digest(key.header[-COMMITMENT_BYTES:], commitment):
+    # The whole header, so that the pad byte cannot be altered unnoticed either.
+    if not hmac.compare_digest(key.header, bytes(header[:HEADER_BYTES])):
         raise WrongKeyError(
             f"{what}: key commitment differs",
             hint="The object's header was altered, or it belongs to another repository. Run 'coffer check'.",
