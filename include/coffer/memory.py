@@ -22,7 +22,7 @@ def tune_process() -> None:
     rare.
     """
     gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
+    gc.set_threshold(1_000_000, 20, 50)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):

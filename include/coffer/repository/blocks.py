@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from itertools import chain
 from stat import S_ISREG
 
 from coffer.errors import ObjectCorruptError, SizeLimitError
@@ -82,21 +82,26 @@ class Group:
 
 def encode_stable(groups: Sequence[Group]) -> bytes:
     """Return the stable section of a block."""
-    rows = [row for group in groups for row in group.rows]
+    columns = _columns(groups)
     parts = [
         pack_blob(b"\0".join([group.folder for group in groups])),
         pack_ints([len(group.rows) for group in groups]),
         pack_blob(b"\0".join([name for group in groups for name in group.names])),
     ]
-    parts += [pack_ints(list(map(itemgetter(column), rows))) for column in _STABLE_COLUMNS]
+    parts += [pack_ints(columns[column]) for column in _STABLE_COLUMNS]
     parts.append(_encode_extras(groups))
     return b"".join(parts)
 
 
 def encode_times(groups: Sequence[Group]) -> bytes:
     """Return the times section of a block."""
-    rows = [row for group in groups for row in group.rows]
-    return b"".join([pack_ints(list(map(itemgetter(column), rows))) for column in _TIME_COLUMNS])
+    columns = _columns(groups)
+    return b"".join([pack_ints(columns[column]) for column in _TIME_COLUMNS])
+
+
+def _columns(groups: Sequence[Group]) -> list[tuple[int, ...]]:
+    """Return the rows of all groups, column by column."""
+    return list(zip(*chain.from_iterable(group.rows for group in groups), strict=True))
 
 
 def _encode_extras(groups: Sequence[Group]) -> bytes:
@@ -122,8 +127,7 @@ def encode_content(groups: Sequence[Group]) -> bytes:
     coder = _ContentEncoder()
     base = 0
     for group in groups:
-        for at in sorted(group.contents):
-            coder.add(base + at, group.contents[at])
+        coder.add(base, group.contents)
         base += len(group.rows)
     return coder.finish() if coder.places else b""
 
@@ -139,22 +143,27 @@ class _ContentEncoder:
         self._chunks: dict[bytes, int] = {}
         self._ends: list[int] = []
 
-    def add(self, place: int, content: Content) -> None:
-        self.places.append(place)
-        self._ids.append(content.content_id)
-        self._counts.append(len(content.extents))
-        for chunk_id, offset, length, indirect in content.extents:
-            self._lengths.append(length)
-            if chunk_id is None:
-                self._refs.append(_HOLE)
-                self._offsets.append(0)
-                continue
-            known = self._chunks.setdefault(chunk_id, len(self._chunks))
-            if known == len(self._ends):
-                self._ends.append(0)
-            self._refs.append(2 * known + 2 + indirect)
-            self._offsets.append(offset - self._ends[known])
-            self._ends[known] = offset + length
+    def add(self, base: int, contents: dict[int, Content]) -> None:
+        """Take the contents of a group whose first row has the place `base`."""
+        refs, offsets, lengths, chunks, ends = self._refs, self._offsets, self._lengths, self._chunks, self._ends
+        for at in sorted(contents):
+            content = contents[at]
+            self.places.append(base + at)
+            self._ids.append(content.content_id)
+            self._counts.append(len(content.extents))
+            for chunk_id, offset, length, indirect in content.extents:
+                lengths.append(length)
+                if chunk_id is None:
+                    refs.append(_HOLE)
+                    offsets.append(0)
+                    continue
+                known = chunks.get(chunk_id)
+                if known is None:
+                    known = chunks[chunk_id] = len(chunks)
+                    ends.append(0)
+                refs.append(2 * known + 2 + indirect)
+                offsets.append(offset - ends[known])
+                ends[known] = offset + length
 
     def finish(self) -> bytes:
         single = all(count == 1 for count in self._counts)
