@@ -89,8 +89,8 @@ def unpack_ints(data: bytes | memoryview, at: int, what: str, cap: int = MAX_COU
     return list(accumulate(_from_little_endian(_unzigzag(bytes(planes), count)))), at + length
 
 
-# The zigzag map, z = 2d for d >= 0 and -2d - 1 below, on all values at once: the column is one long integer whose lanes of
-# 64 bits are the values. A loop in Python over the values took four times as long.
+# The zigzag map, z = 2d for d >= 0 and -2d - 1 below, on all values at once: the column is one long integer whose lanes
+# of 64 bits are the values. A loop in Python over the values took five times as long.
 
 
 def _zigzag(raw: bytes, count: int) -> bytes:
