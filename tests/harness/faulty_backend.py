@@ -207,10 +207,11 @@ class FaultyBackend(BackendWrapper):
         if fault is None:
             return act()
         self._strike_before(fault, name)
-        result = act()
-        if fault.kind is not FaultKind.SLOW:
-            self._strike_after(fault, name)
-        return result
+        try:
+            return act()
+        finally:  # an answer that is an error (no such object) can be lost as well
+            if fault.kind is not FaultKind.SLOW:
+                self._strike_after(fault, name)
 
     def _next_fault(self, method: str, name: str) -> Fault | None:
         with self._lock:
