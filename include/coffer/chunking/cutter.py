@@ -26,7 +26,7 @@ class ChunkParams:
             latest.
         bundle_avg_bytes: Mean distance of the content-defined cut beyond bundle_min_bytes [bytes].
 
-    The defaults are measured: docs/adr/0022.
+    The defaults are measured: docs/adr/0021.
     """
 
     method: str = "cdc"

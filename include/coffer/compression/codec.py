@@ -56,7 +56,7 @@ def _wide(level: int) -> zstandard.ZstdCompressionParameters:
     """Return the level's own parameters with window and tables as large as a whole bundle can use.
 
     Level 3 is made for a window of 2 MiB and a hash table of 128 Ki entries; a bundle is about 4 MiB of many files that
-    resemble each other. Measured on 200,000 small files: 2 % less stored at 5 % more CPU time (docs/adr/0022). Chunks
+    resemble each other. Measured on 200,000 small files: 2 % less stored at 5 % more CPU time (docs/adr/0021). Chunks
     of one large file gain nothing from it and keep the level's own.
     """
     plain = zstandard.ZstdCompressionParameters.from_level(level)

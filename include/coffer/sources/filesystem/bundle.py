@@ -1,4 +1,4 @@
-"""Bundles: many small files in one chunk, cut between files by their content ids (docs/adr/0021).
+"""Bundles: many small files in one chunk, cut between files by their content ids (docs/adr/0020).
 
 One hash, one zstd call and one seal per bundle and not per file; every small file lies in exactly one chunk.
 """
