@@ -77,7 +77,10 @@ def acquire(backend: Backend, keyring: Keyring, source_tag: str, clock: Clock) -
             renew(backend, keyring, lease, clock)
         except ObjectExistsError:
             continue
-        return lease
+        # Between the listing and this put, another writer may have taken the number, committed, and released it.
+        if not _ended(backend, source_tag, sequence):
+            return lease
+        release(backend, lease)
     raise LeaseLostError(f"source {source_tag}: no lease after {_ATTEMPTS} attempts")
 
 
