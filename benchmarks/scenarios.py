@@ -209,7 +209,7 @@ def compressed_share(tool: Coffer) -> float:
     Raises:
         CommandError: `coffer stats` failed.
     """
-    data = json.loads(launch(tool.stats()).output)["data"]
+    data = json.loads(launch(tool.stats()).output)["result"]["data"]
     return 1.0 - float(data["raw_stored_bytes"]) / float(data["stored_bytes"])
 
 

@@ -18,7 +18,9 @@ _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # Made by file systems and file servers by themselves, in any folder; none is in the alphabet of names. Any other stray
 # name is reported: it was put there by someone, and may be a copy of an object under a damaged name.
-_FOREIGN = frozenset({"lost+found", "@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information"})
+FOREIGN_NAMES = frozenset(
+    {"lost+found", "@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def list_folder(dir_fd: int, folder: str, leaf_prefix: str) -> list[Entry]:
     with os.scandir(dir_fd) as entries:
         for entry in entries:
             leaf = entry.name
-            if leaf.startswith(".") or leaf in _FOREIGN or not leaf.startswith(leaf_prefix):
+            if leaf.startswith(".") or leaf in FOREIGN_NAMES or not leaf.startswith(leaf_prefix):
                 continue
             path = above + leaf
             if entry.is_dir(follow_symlinks=False):

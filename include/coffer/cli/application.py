@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
 import click
 
 from coffer import __version__
+from coffer.cli.command import Edge
 from coffer.cli.envelope import EnvelopeWriter
 from coffer.cli.faults import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Fault, fault_of_stop, fault_of_usage
 
@@ -94,14 +96,19 @@ def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> No
         ctx.exit()
 
 
-def run_application(arguments: Sequence[str]) -> int:
+def run_application(arguments: Sequence[str], *, owns_process: bool = False) -> int:
     """Run one command line and return its exit code; no exception leaves but that of an exit.
 
     Args:
         arguments: What follows the program's name.
+        owns_process: Whether the process is there for this run alone, so that its memory may be tuned for it.
     """
+    if owns_process and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a locale without a character must not end a listing
     try:
-        code = application().main(list(arguments), prog_name="coffer", standalone_mode=False)
+        code = application().main(
+            list(arguments), prog_name="coffer", standalone_mode=False, obj=Edge(owns_process=owns_process)
+        )
         return code if isinstance(code, int) else EXIT_OK
     except click.exceptions.NoArgsIsHelpError as error:
         sys.stderr.write(error.ctx.get_help() + "\n")

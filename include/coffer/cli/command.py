@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from coffer.cli.execution import execute
 from coffer.cli.outcome import Outcome
 from coffer.cli.run import Run
+from coffer.memory import tune_process
 
 Body = Callable[..., Outcome]
+
+
+class Edge(NamedTuple):
+    """What the program's entry tells the command: whether the process is there for this run alone."""
+
+    owns_process: bool
+
 
 _OUTPUT: tuple[tuple[tuple[str, ...], str], ...] = (
     (("--json", "as_json"), "Write one JSON envelope to standard output (docs/cli.md)."),
@@ -36,7 +44,12 @@ WHERE_NAMES = ("repo", "location", "key_file", "passphrase_file")
 
 
 def command(
-    name: str, *, parent: str = "", opens: bool = True, options: tuple[click.Parameter, ...] = ()
+    name: str,
+    *,
+    parent: str = "",
+    opens: bool = True,
+    moves_data: bool = False,
+    options: tuple[click.Parameter, ...] = (),
 ) -> Callable[[Body], click.Command]:
     """Make a command of a function `(run, **parameters) -> Outcome`; its docstring is the command's help.
 
@@ -44,6 +57,7 @@ def command(
         name: The word on the command line.
         parent: The group's word, for a command within a group.
         opens: Whether it takes the options that say which repository is meant.
+        moves_data: Whether it reads or writes much data, so that the process's memory is tuned for it.
         options: Its own arguments and options.
     """
     full_name = f"{parent} {name}".strip()
@@ -52,6 +66,9 @@ def command(
         def callback(as_json: bool, quiet: bool, verbose: bool, **parameters: Any) -> int:
             where = {key: parameters.pop(key, None) for key in WHERE_NAMES}
             run = Run(full_name, as_json=as_json, quiet=quiet, verbose=verbose, where=where)
+            edge = click.get_current_context().find_object(Edge)
+            if moves_data and edge is not None and edge.owns_process:
+                tune_process()
             return execute(run, lambda: body(run, **parameters))
 
         where = [click.Option(list(flags), metavar=metavar, help=text) for flags, metavar, text in _WHERE if opens]

@@ -62,13 +62,16 @@ class EnvelopeWriter:
         finally:
             self._out.write("]")
 
-    def finish(self, exit_code: int, warnings: list[dict[str, Any]], fault: Fault | None) -> None:
-        """Write the verdict and the end."""
+    def finish(
+        self, exit_code: int, warnings: list[dict[str, Any]], fault: Fault | None, *, warnings_count: int = 0
+    ) -> None:
+        """Write the verdict and the end; `warnings` may be the first of more."""
         self.begin()
         ok = "true" if exit_code == 0 else "false"
         error = _text(fault and fault.fields())
         self._out.write(
-            f'}}, "warnings": {_text(warnings)}, "ok": {ok}, "exit_code": {exit_code}, "error": {error}}}\n'
+            f'}}, "warnings": {_text(warnings)}, "warnings_count": {warnings_count},'
+            f' "ok": {ok}, "exit_code": {exit_code}, "error": {error}}}\n'
         )
 
 

@@ -94,7 +94,7 @@ def _finish(run: Run, out: _Output, writer: EnvelopeWriter, exit_code: int, faul
     counts = run.store_counts()
     if run.as_json:
         writer.fields({} if counts is None else {"store": counts})
-        writer.finish(exit_code, run.warnings, fault)
+        writer.finish(exit_code, run.warnings, fault, warnings_count=run.warnings_count)
     out.flush()
     run.close_warnings()
     if run.verbose and counts is not None:

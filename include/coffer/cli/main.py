@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from coffer.cli.application import run_application
 
-        return run_application(given)
+        return run_application(given, owns_process=arguments is None)
     except KeyboardInterrupt:  # before the handlers of signals were there
         sys.stderr.write("coffer: stopped\n")
         return 1

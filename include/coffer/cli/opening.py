@@ -57,17 +57,18 @@ class Place:
         return Path(os.path.abspath(parse_local_location(self.location)))
 
 
-def find_place(where: dict[str, Any]) -> Place:
+def find_place(run: Run) -> Place:
     """Return the location that is meant.
 
     Raises:
         UsageError: None is named anywhere, or the policy has none of that name.
         PolicyInvalidError: The policy was asked and has mistakes.
     """
+    where = run.where
     if where.get("repo") and where.get("location"):
         raise UsageError("--repo and --location: both are given", hint="Give one of them.")
     if where.get("location"):
-        policy = load_policy()
+        policy = run.load_policy()
         try:
             return Place(policy.location(where["location"]).path, policy)
         except KeyError:
@@ -78,35 +79,21 @@ def find_place(where: dict[str, Any]) -> Place:
     given = where.get("repo") or os.environ.get("COFFER_REPOSITORY")
     if given:
         return Place(given)
-    found = find_policy_file()
-    if found is None:
+    if not _has_policy():
         raise UsageError(
             "no repository is named", hint="Give --repo, or set COFFER_REPOSITORY, or write a policy (COFFER_POLICY)."
         )
-    policy = load_policy()
+    policy = run.load_policy()
     return Place(policy.locations[0].path, policy)
 
 
-def find_policy_file() -> Path | None:
-    """Return the policy file, or None where there is none and COFFER_POLICY names none."""
+def _has_policy() -> bool:
     from coffer.config.loading import find_policy
 
-    path = find_policy()
-    return path if path.is_file() or os.environ.get("COFFER_POLICY") else None
+    return bool(os.environ.get("COFFER_POLICY")) or find_policy().is_file()
 
 
-def load_policy() -> Policy:
-    """Read the policy (a quarter of a second: only what needs it asks for it).
-
-    Raises:
-        PolicyInvalidError: It is missing or has mistakes.
-    """
-    from coffer.config.loading import load_policy as load
-
-    return load()
-
-
-def open_store(run: Run, place: Place, *, create: bool = False, io_limit_bytes_per_s: int | None = None) -> Backend:
+def open_store(run: Run, place: Place, *, create: bool = False) -> Backend:
     """Open the store at a place, with its wrappers: retry around throttle around metering.
 
     A stop by a signal ends every wait at once.
@@ -116,9 +103,9 @@ def open_store(run: Run, place: Place, *, create: bool = False, io_limit_bytes_p
     """
     run.meter = MeteringBackend(open_backend(place.location, create=create))
     store: Backend = run.meter
-    limit = io_limit_bytes_per_s
-    if limit is None and place.policy is not None:
-        limit = place.policy.performance.io_limit_bytes_per_s
+    limit = run.io_limit_bytes_per_s
+    if limit is None and run.policy is not None:
+        limit = run.policy.performance.io_limit_bytes_per_s
     if limit is not None:
         from coffer.backends.throttle import ThrottledBackend, TokenBucket
 
@@ -134,16 +121,24 @@ def open_repository(run: Run) -> Repository:
         UsageError: It is not said which, or with what key.
         CofferError: It cannot be opened.
     """
-    place = find_place(run.where)
-    unlocker = given_unlocker(run.where) or _implied_unlocker(place)
-    store = open_store(run, place, io_limit_bytes_per_s=run.io_limit_bytes_per_s)
+    place = find_place(run)
+    store = open_store(run, place)
     try:
-        if unlocker is None:
-            unlocker = _ask(store, place)
-        return Repository.open(store, unlocker, heads=head_store(place))
+        return Repository.open(store, unlocker_of(run, place, store), heads=head_store(place))
     except BaseException:
         store.close()
         raise
+
+
+def unlocker_of(run: Run, place: Place, store: Backend) -> Unlocker:
+    """Return what opens the repository at a place: as given, as implied by the place, or as typed in.
+
+    Raises:
+        KeyFileError: The key file or passphrase file cannot be used.
+        NotARepositoryError: There is no repository to ask a passphrase for.
+        UsageError: Nothing is given, and nobody can be asked.
+    """
+    return given_unlocker(run.where) or _implied_unlocker(place) or _ask(store, place)
 
 
 def head_store(place: Place) -> HeadStore:

@@ -11,6 +11,7 @@ from coffer.cli.text import count_of, escape, path_fields, path_text
 
 if TYPE_CHECKING:
     from coffer.backends.metering import MeteringBackend
+    from coffer.config.policy import Policy
     from coffer.repository.repository import Repository
 
 _WARNINGS_SHOWN = 10  # more are in --json and --verbose
@@ -32,6 +33,7 @@ class Run:
         warnings_count: All of them.
         meter: Counts the store's calls, where a repository was opened.
         io_limit_bytes_per_s: Limit of reads and writes of the store, where one was given; else the policy's counts.
+        policy: The policy, once something of it was asked for.
         closing: What is closed when the run ends.
     """
 
@@ -47,6 +49,7 @@ class Run:
         self.warnings_count = 0
         self.meter: MeteringBackend | None = None
         self.io_limit_bytes_per_s: int | None = None
+        self.policy: Policy | None = None
         self.closing = ExitStack()
 
     def note(self, text: str) -> None:
@@ -67,11 +70,17 @@ class Run:
             place = f"/{path_text(path)}: " if path is not None else ""
             sys.stderr.write(f"coffer: warning: {place}{escape(message)}\n")
 
+    def count_warnings(self, total: int) -> None:
+        """Say how many warnings there were in all, where the engine kept only the first of them."""
+        self.warnings_count = max(self.warnings_count, total)
+
     def close_warnings(self) -> None:
         """Say how many warnings were not shown, at the end."""
         hidden = self.warnings_count - _WARNINGS_SHOWN
         if hidden > 0 and not self.verbose:
-            sys.stderr.write(f"coffer: warning: and {count_of(hidden, 'more warning')}; --verbose shows all\n")
+            sys.stderr.write(
+                f"coffer: warning: and {count_of(hidden, 'more warning')}; --verbose shows the first 1000\n"
+            )
 
     def repository(self) -> Repository:
         """Open the repository that the options, the environment or the policy name; closed when the run ends."""
@@ -80,6 +89,18 @@ class Run:
         repository = open_repository(self)
         self.closing.callback(repository.close)
         return repository
+
+    def load_policy(self) -> Policy:
+        """Read the policy, once (it takes a quarter of a second: only what needs it asks for it).
+
+        Raises:
+            PolicyInvalidError: It is missing or has mistakes.
+        """
+        if self.policy is None:
+            from coffer.config.loading import load_policy
+
+            self.policy = load_policy()
+        return self.policy
 
     def store_counts(self) -> dict[str, int] | None:
         """Return what passed to and from the store so far, or None where none was opened."""

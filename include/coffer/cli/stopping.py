@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -45,8 +44,3 @@ def handle_signals(run: Run) -> Iterator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-
-
-def is_terminal() -> bool:
-    """Say whether people watch standard error."""
-    return sys.stderr.isatty()

@@ -1,0 +1,190 @@
+"""`coffer init`: a new repository, and its key."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from coffer.backends.base import Backend
+from coffer.backends.folders import FOREIGN_NAMES
+from coffer.chunking.cutter import ChunkParams
+from coffer.cli.command import argument, command, flag
+from coffer.cli.opening import (
+    Place,
+    ask_passphrase,
+    find_place,
+    given_key_file,
+    given_passphrase,
+    head_store,
+    key_file_beside,
+    open_store,
+)
+from coffer.cli.outcome import Outcome
+from coffer.cli.run import Run
+from coffer.cli.text import path_text
+from coffer.config.unlocking import policy_unlocker
+from coffer.crypto.kek import KeyFileUnlocker, PassphraseUnlocker, Unlocker, write_new_key_file
+from coffer.errors import BackendLocationError, CofferError, ObjectNotFoundError, RepositoryExistsError, UsageError
+from coffer.repository.repository import Repository
+from coffer.repository.settings import NAME as SETTINGS_NAME
+
+if TYPE_CHECKING:
+    from coffer.config.policy import Policy
+
+_KEEP_KEY = "Keep a copy of it in another place: without it nothing can be restored, by nobody."
+_KEEP_PASSPHRASE = "Keep the passphrase in another place as well: without it nothing can be restored, by nobody."  # noqa: S105 - says to keep it
+
+
+class _Key(NamedTuple):
+    """What will open the repository.
+
+    Attributes:
+        unlocker: It itself.
+        file: The key file, else None.
+        is_new: Whether this run made that file.
+    """
+
+    unlocker: Unlocker
+    file: Path | None = None
+    is_new: bool = False
+
+
+@command(
+    "init",
+    options=(
+        argument("repository", metavar="[REPO]", required=False),
+        flag("--passphrase", help="Ask for a passphrase on the terminal, and make no key file."),
+    ),
+)
+def make_repository(run: Run, repository: str | None, passphrase: bool) -> Outcome:
+    """Make a new repository.
+
+    REPO is a folder that is new or empty; the same as --repo. It is opened by a key file, which is made where there is
+    none: the one of --key-file or COFFER_KEY_FILE, that of the policy for a location of the policy, else REPO.key
+    beside the folder. Or by a passphrase: --passphrase-file, COFFER_PASSPHRASE_FILE, COFFER_PASSPHRASE, or
+    --passphrase.
+    """
+    if repository is not None:
+        if run.where.get("repo") or run.where.get("location"):
+            raise UsageError("REPO and --repo or --location: both are given", hint="Give one of them.")
+        run.where["repo"] = repository
+    place = find_place(run)
+    _require_empty(place.folder)
+    key = _key(run, place, ask=passphrase)
+    try:
+        made = _create(run, place, key)
+    except BaseException:
+        _withdraw(key, place)
+        raise
+    result: dict[str, Any] = {
+        "repository": path_text(str(place.folder)),
+        "repository_id": made.id.hex(),
+        "opened_by": key.unlocker.kind,
+        "key_file": path_text(str(key.file)) if key.file else None,
+        "key_file_is_new": key.is_new,
+    }
+    lines = [f"repository {made.id.hex()} was made in {path_text(str(place.folder))}"]
+    if key.file is None:
+        lines.append(_KEEP_PASSPHRASE)
+    else:
+        lines += [f"key file: {path_text(str(key.file))}" + (" (new)" if key.is_new else ""), _KEEP_KEY]
+    return Outcome(result=result, lines=lines)
+
+
+COMMAND = make_repository
+
+
+def _require_empty(folder: Path) -> None:
+    """Refuse a folder that holds anything; nothing was changed."""
+    try:
+        names = set(os.listdir(folder)) - FOREIGN_NAMES
+    except FileNotFoundError:
+        return
+    except OSError:
+        return  # opening the store says what is wrong
+    if SETTINGS_NAME in names or "keys" in names:
+        raise RepositoryExistsError(f"folder {folder}: holds a repository, or the remains of an unfinished init")
+    if names - {".tmp"}:
+        raise BackendLocationError(
+            f"folder {folder}: is not empty", hint="Choose a new or an empty folder. Nothing was changed."
+        )
+
+
+def _key(run: Run, place: Place, *, ask: bool) -> _Key:
+    """Return the key as options, environment and policy say, in this order; a key file is made where there is none."""
+    if ask:
+        if run.where.get("key_file") or run.where.get("passphrase_file"):
+            raise UsageError("--passphrase and a file: both are given", hint="Give one of them.")
+        return _Key(_new_passphrase(place))
+    named = given_key_file(run.where)
+    if named is not None:
+        return _key_file(named, place)
+    passphrase = given_passphrase(run.where)
+    if passphrase is not None:
+        return _Key(PassphraseUnlocker(passphrase))
+    if place.policy is None:
+        return _key_file(key_file_beside(place.folder), place)
+    if place.policy.key_reference.storage == "key_file":
+        return _key_file(place.policy.key_reference.key_file, place)
+    return _Key(policy_unlocker(place.policy) or _new_passphrase(place))
+
+
+def _key_file(path: Path, place: Place) -> _Key:
+    path = Path(os.path.abspath(path))
+    inside, folder = os.path.realpath(path), os.path.realpath(place.folder)
+    if inside == folder or inside.startswith(folder.rstrip("/") + "/"):
+        raise UsageError(
+            f"key file {path}: lies inside the repository",
+            hint="A key beside the data it opens protects nothing. Name a file elsewhere.",
+        )
+    if os.path.lexists(path):
+        return _Key(KeyFileUnlocker.load(path), path)
+    return _Key(write_new_key_file(path), path, is_new=True)
+
+
+def _new_passphrase(place: Place) -> PassphraseUnlocker:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "no passphrase is given, and there is no terminal to ask on",
+            hint="Give --passphrase-file, or set COFFER_PASSPHRASE_FILE or COFFER_PASSPHRASE.",
+        )
+    first = ask_passphrase(f"New passphrase of {place.folder}: ")
+    if first != ask_passphrase("The same again: "):
+        raise UsageError("the two passphrases differ", hint="Run the command again.")
+    return PassphraseUnlocker(first)
+
+
+def _create(run: Run, place: Place, key: _Key) -> Repository:
+    store: Backend = open_store(run, place, create=True)
+    run.closing.callback(store.close)
+    return Repository.create(
+        store, key.unlocker, chunking=_chunking(place.policy) if place.policy else None, heads=head_store(place)
+    )
+
+
+def _chunking(policy: Policy) -> ChunkParams:
+    """Return how content is cut: what the policy calls block_size is the average, within a quarter and four times."""
+    method, block_size_bytes = policy.dedup
+    return ChunkParams(
+        method=method, min_bytes=block_size_bytes // 4, avg_bytes=block_size_bytes, max_bytes=block_size_bytes * 4
+    )
+
+
+def _withdraw(key: _Key, place: Place) -> None:
+    """Remove a fresh key file after a failure, if it is sure that it opens nothing."""
+    if key.file is None or not key.is_new:
+        return
+    from coffer.backends.factory import open_backend
+
+    try:
+        store = open_backend(place.location)
+        try:
+            store.stat(SETTINGS_NAME)
+        finally:
+            store.close()
+    except (ObjectNotFoundError, BackendLocationError):
+        key.file.unlink(missing_ok=True)
+    except CofferError:
+        pass  # the store does not answer: coffer.json may be there after all
