@@ -116,7 +116,9 @@ def validate_name(name: str) -> str:
         ObjectNameInvalidError: It is not.
     """
     if _NAME.fullmatch(name) is None:
-        raise ObjectNameInvalidError(f"object name {name[:200]!r}: not of the form level/level in [a-z0-9._-]")
+        raise ObjectNameInvalidError(
+            f"object name {name[:200]!r}: not of the form level/level in [a-z0-9._-]", name=name[:200]
+        )
     return name
 
 

@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from coffer.crypto.kdf import COMMITMENT_BYTES, SALT_BYTES, derive_key_and_commitment
-from coffer.errors import FormatVersionError, ObjectCorruptError, WrongKeyError
+from coffer.errors import FormatVersionError, KeyMissingError, ObjectCorruptError, WrongKeyError
 
 MAGIC = b"coffer\x00\x1a"  # [8 bytes]; the control characters show up a transfer that treated the object as text
 FORMAT_VERSION = 1
@@ -156,7 +156,11 @@ def open_header(roots: RootSource, header: bytes, kind: int, what: str) -> Objec
         raise FormatVersionError(f"{what}: format {version}, this version reads {FORMAT_VERSION}", object=what)
     if found_kind != kind:
         raise ObjectCorruptError(f"{what}: object of kind {found_kind}, expected {kind}", object=what)
-    key = ObjectKey(roots.repository_id, kind, epoch, salt, roots.root(epoch))
+    try:
+        root = roots.root(epoch)
+    except KeyMissingError as error:
+        raise KeyMissingError(f"{what}: {error.message}", object=what) from None
+    key = ObjectKey(roots.repository_id, kind, epoch, salt, root)
     # The whole header, so that the pad byte cannot be altered unnoticed either.
     if not hmac.compare_digest(key.header, bytes(header[:HEADER_BYTES])):
         raise WrongKeyError(

@@ -48,12 +48,21 @@ def newest(backend: Backend, keyring: Keyring, source_tag: str) -> Checkpoint | 
     found = list(backend.list(f"{PREFIX}{source_tag}-"))
     if not found:
         return None
-    name = found[-1].name
     try:
-        data = read_whole(backend, name, MAX_OBJECT_BYTES, found[-1].size_bytes)
-        return _parse(name, open_single(keyring, KIND_CHECKPOINT, data, name))
+        return read(backend, keyring, found[-1].name, found[-1].size_bytes)
     except CofferError:
         return None  # it only saves work
+
+
+def read(backend: Backend, keyring: Keyring, name: str, size_bytes: int) -> Checkpoint:
+    """Return one checkpoint.
+
+    Raises:
+        ObjectCorruptError, SizeLimitError, WrongKeyError: It is damaged or forged.
+        ObjectNotFoundError: Its run was committed meanwhile.
+    """
+    data = read_whole(backend, name, MAX_OBJECT_BYTES, size_bytes)
+    return _parse(name, open_single(keyring, KIND_CHECKPOINT, data, name))
 
 
 def remove_until(backend: Backend, source_tag: str, started_ns: int) -> None:

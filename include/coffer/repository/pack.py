@@ -140,6 +140,21 @@ def iter_rows(pack_id: PackId, table: bytes | memoryview) -> Iterator[tuple[Chun
         yield ChunkId(chunk_id), ChunkLocation(pack_id, position, offset, sealed, raw, type_, codec)
 
 
+def pack_size(pack_id: PackId, table: bytes | memoryview) -> int:
+    """Return the size of the pack that has this plain table [bytes].
+
+    Raises:
+        ObjectCorruptError, SizeLimitError: No writer makes such a table: frames are laid end to end.
+    """
+    at, rows = HEADER_BYTES, 0
+    for _, where in iter_rows(pack_id, table):
+        if where.offset != at:
+            raise ObjectCorruptError(f"pack {pack_id.hex()[:12]}: frame {where.position} is not where it should be")
+        at += where.sealed_length
+        rows += 1
+    return at + rows * ROW.size + TAG_BYTES + TRAILER.size
+
+
 def read_table(backend: Backend, roots: RootSource, pack_id: PackId, size_bytes: int) -> bytes:
     """Return the plain table of a stored pack, by three ranged reads: header, trailer, table.
 
