@@ -124,7 +124,14 @@ def make_repository(name: str, folder: Path) -> None:
     """Make the policy's first repository where there is none; where that is not possible, say how it is made."""
     if (folder / "coffer.json").exists():
         return
-    command = [sys.executable, "-c", "from coffer.cli.main import main; main()", "init", "--location", name]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from coffer.cli.main import main; sys.exit(main())",
+        "init",
+        "--location",
+        name,
+    ]
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     for line in (done.stdout + done.stderr).splitlines():
         print(f"up: {line}")

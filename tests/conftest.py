@@ -7,12 +7,16 @@ import socket
 import hypothesis
 import pytest
 
+from tests.harness.airflow_home import use_temporary_airflow
+
 # A skip is not a pass: above this number the build fails. [count] Tests that are skipped because the user is not root
 # come on top (their reason names root).
 SKIPS_AGREED = 0
 
 for name in [name for name in os.environ if name.startswith("COFFER_")]:
     del os.environ[name]  # a developer's own repository must not be what the tests write to
+
+use_temporary_airflow()  # before any test imports Airflow, which would else write to the developer's ~/airflow
 
 # derandomize: one commit gives one result; the fuzz tests of `make test-full` draw anew and print their seed.
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, print_blob=True)
