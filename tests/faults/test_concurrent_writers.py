@@ -30,10 +30,10 @@ OTHER = ("tree", "other")
 class Writer:
     """Opens the repository and backs the tree up, as a process of its own would."""
 
-    def __init__(self, scenario: Scenario, source: str, number: int) -> None:
+    def __init__(self, scenario: Scenario, source: str, hour: int = 1) -> None:
         self._root = scenario.root
         self._source = source
-        self._clock = ManualClock(FUTURE_NS + (1 + number) * 10**12)
+        self._clock = ManualClock(FUTURE_NS + hour * 3600 * 10**9)
 
     def __call__(self, backend: Backend) -> BackupResult:
         repo = Repository.open(backend, KEY, clock=self._clock)
@@ -43,14 +43,14 @@ class Writer:
 def count_of_calls(scenario: Scenario) -> int:
     """How many calls one writer makes when it is alone."""
     counting = FaultyBackend(scenario.store.clone())
-    Writer(scenario, "tree", 0)(counting)
+    Writer(scenario, "tree")(counting)
     return counting.call_count
 
 
 def assert_both_whole(scenario: Scenario, order: Sequence[int], sources: tuple[str, str]) -> None:
     """Run two writers in this order; both must end well, each with a snapshot of its own that is whole."""
     state = scenario.copy()
-    writers = [Writer(state, source, number) for number, source in enumerate(sources)]
+    writers = [Writer(state, source) for source in sources]
     outcomes = run_in_turns(state.store, order, writers)
     assert all(isinstance(outcome, BackupResult) for outcome in outcomes), (order, outcomes)
     assert 2 == len({outcome.snapshot.name for outcome in outcomes})

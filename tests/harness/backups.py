@@ -22,6 +22,7 @@ from coffer.repository.snapshot import Snapshot
 from coffer.sources.filesystem import BackupOptions, BackupResult, FilesystemSource, backup
 from tests.harness.manual_clock import ManualClock
 from tests.harness.snapshots import KEY, SMALL_CHUNKS, Tree, disk_tree, saved_tree
+from tests.harness.soundness import differing
 
 NOBODY = 65534
 
@@ -74,8 +75,9 @@ class Workbench:
 
     def assert_saved(self, result: BackupResult, *, warnings: int = 0) -> None:
         """Assert that a backup saved the folder as it is now."""
-        assert self.on_disk() == self.saved(result)
-        assert warnings == result.snapshot.warnings_count
+        expected, actual = self.on_disk(), self.saved(result)
+        assert expected == actual, differing(expected, actual)
+        assert warnings == result.snapshot.warnings_count, result.warnings
 
     def stored_names(self, prefix: str = "") -> list[str]:
         """Return the names of the objects in the store."""

@@ -23,7 +23,7 @@ class ChunkReader:
     """Returns verified plaintext of chunks. Thread-safe; keeps the keys of recent packs and no data."""
 
     def __init__(
-        self, backend: Backend, keyring: Keyring, index: ChunkIndex, rescue: Callable[[], None] | None = None
+        self, backend: Backend, keyring: Keyring, index: ChunkIndex, rescue: Callable[[], object] | None = None
     ) -> None:
         """Read through an index.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -54,7 +55,7 @@ class Repository:
         self.clock = clock
         self._index: ChunkIndex | None = None
         self._reader: ChunkReader | None = None
-        self._adopted: dict[PackId, bytes] = {}  # packs that the index knows from their own tables only
+        self._unnamed: dict[PackId, bytes] = {}  # packs that the index knows and no segment names
 
     @classmethod
     def create(
@@ -109,13 +110,13 @@ class Repository:
         if self._index is None:
             self._index, damages = load_index(self.backend, self.keyring)
             if damages:
-                self._adopt_packs()
+                self.adopt_packs()
         return self._index
 
     def reader(self) -> ChunkReader:
         """Return the reader of chunks."""
         if self._reader is None:
-            self._reader = ChunkReader(self.backend, self.keyring, self.index(), rescue=self._adopt_packs)
+            self._reader = ChunkReader(self.backend, self.keyring, self.index(), rescue=self.adopt_packs)
         return self._reader
 
     def manifest(self, of: Snapshot) -> ManifestReader:
@@ -240,7 +241,7 @@ class Repository:
             that died; those that cannot be read are passed over: nothing refers to them, and `check` reports them.
             Missing are packs that the index names and the store does not have.
         """
-        known = self.index().pack_ids() - self._adopted.keys()
+        known = self.index().pack_ids() - self._unnamed.keys()
         there: set[PackId] = set()
         orphans = []
         for info in self.backend.list(PACKS_PREFIX):
@@ -250,17 +251,27 @@ class Repository:
             there.add(pack_id)
             if pack_id not in known:
                 with contextlib.suppress(CofferError):
-                    table = self._adopted.get(pack_id)
+                    table = self._unnamed.get(pack_id)
                     if table is None:
                         table = read_table(self.backend, self.keyring, pack_id, info.size_bytes)
                     orphans.append((pack_id, table))
         return orphans, sorted(known - there)
 
-    def _adopt_packs(self) -> None:
-        """Take into the index the packs that no segment names: its segment was lost, and their tables say the same."""
-        for pack_id, table in self.compare_packs()[0]:
+    def adopt_packs(self) -> tuple[list[tuple[PackId, bytes]], list[PackId]]:
+        """Take into the index the packs that no segment names: their own tables say the same. See `compare_packs`."""
+        orphans, missing = self.compare_packs()
+        for pack_id, table in orphans:
             self.index().add_table(pack_id, table)
-            self._adopted[pack_id] = table
+            self._unnamed[pack_id] = table
+        return orphans, missing
+
+    def remember_unnamed(self, packs: Sequence[tuple[PackId, bytes]]) -> None:
+        """Take note of the packs (id, plain table) that a run left without a segment; none if it succeeded.
+
+        The index knows them, and the next run on this object would refer to their chunks: it must adopt them first, or
+        no segment would ever name them (invariant I2).
+        """
+        self._unnamed = dict(packs)
 
 
 def _pack_id(name: str) -> PackId | None:

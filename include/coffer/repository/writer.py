@@ -170,17 +170,18 @@ class ChunkWriter:
         self._write_segment()
 
     def close(self) -> None:
-        """Stop the workers; chunks not yet flushed are dropped, packs in no segment forgotten. Idempotent."""
+        """Stop the workers; chunks not yet flushed are dropped. Idempotent."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
             thread.join()
         self._threads = []
-        # What no segment names is an orphan to everybody else. Forgotten, it is one to the next writer on this index
-        # too, which so adopts it; known, it would be referred to and never named (invariant I2).
-        for pack_id, _ in self._tables:
-            self._index.forget_pack(pack_id)
-        self._tables = []
+
+    @property
+    def unnamed(self) -> list[tuple[PackId, bytes]]:
+        """Packs (id, plain table) that the index knows and no segment names yet; none after a flush that succeeded."""
+        with self._lock:
+            return list(self._tables)
 
     # ----------------------------------------------------------------------------------------------- workers
 

@@ -98,9 +98,7 @@ class _Run:
         self.started_ns = repo.clock.now_ns()
         ids = repo.keyring.ids
         self.tag = ids.source_tag(source.name)
-        orphans, missing = repo.compare_packs()
-        for pack_id, table in orphans:
-            repo.index().add_table(pack_id, table)
+        orphans, missing = repo.adopt_packs()
         for pack_id in missing:
             repo.index().forget_pack(pack_id)
         self._store_is_damaged = bool(missing)
@@ -138,6 +136,7 @@ class _Run:
     def close(self) -> None:
         """Stop the workers and give the lease back."""
         self.writer.close()
+        self.repo.remember_unnamed(self.writer.unnamed)
         lease.release(self.repo.backend, self.lease)
 
     def execute(self, walk: Walk) -> BackupResult:
