@@ -26,7 +26,7 @@ from coffer.cli.run import Run
 from coffer.cli.text import path_text
 from coffer.config.unlocking import policy_unlocker
 from coffer.crypto.kek import KeyFileUnlocker, PassphraseUnlocker, Unlocker, write_new_key_file
-from coffer.errors import BackendLocationError, CofferError, ObjectNotFoundError, RepositoryExistsError, UsageError
+from coffer.errors import BackendLocationError, RepositoryExistsError, UsageError
 from coffer.repository.repository import Repository
 from coffer.repository.settings import NAME as SETTINGS_NAME
 
@@ -176,15 +176,9 @@ def _withdraw(key: _Key, place: Place) -> None:
     """Remove a fresh key file after a failure, if it is sure that it opens nothing."""
     if key.file is None or not key.is_new:
         return
-    from coffer.backends.factory import open_backend
-
     try:
-        store = open_backend(place.location)
-        try:
-            store.stat(SETTINGS_NAME)
-        finally:
-            store.close()
-    except (ObjectNotFoundError, BackendLocationError):
+        os.lstat(place.folder / SETTINGS_NAME)
+    except (FileNotFoundError, NotADirectoryError):
         key.file.unlink(missing_ok=True)
-    except CofferError:
-        pass  # the store does not answer: coffer.json may be there after all
+    except OSError:
+        pass  # the disk does not answer: coffer.json may be there after all

@@ -1,0 +1,270 @@
+"""`coffer init`: a repository and its key, or nothing at all."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from coffer.backends.local import LocalBackend
+from coffer.cli.commands import init
+from coffer.errors import BackendFullError
+
+POLICY = """
+local_backup:
+  locations:
+    primary: {{path: "backups/one", retention: "30d", frequency: "daily"}}
+    second: {{path: "backups/two", retention: "30d", frequency: "daily"}}
+{more}
+"""
+
+
+@pytest.fixture
+def policy(tmp_path, monkeypatch):
+    """A function that writes a policy and makes COFFER_POLICY name it."""
+
+    def write(more=""):
+        file = tmp_path / "config" / "coffer.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(POLICY.format(more=more))
+        monkeypatch.setenv("COFFER_POLICY", str(file))
+        return tmp_path
+
+    return write
+
+
+def test_a_key_file_is_made_beside_the_folder_and_never_inside(coffer, tmp_path):
+    """Without any option the key is REPO.key, mode 0600, and the output says where it is and what losing it means."""
+    ended = coffer("init", tmp_path / "new" / "repo")
+    key = tmp_path / "new" / "repo.key"
+    assert (0, 0o600) == (ended.code, key.stat().st_mode & 0o777)
+    assert f"key file: {key} (new)" in ended.out
+    assert "without it nothing can be restored" in ended.out
+    assert {"coffer.json", "keys"} == {name for name in os.listdir(tmp_path / "new" / "repo") if name != ".tmp"}
+
+
+def test_the_repository_opens_with_the_key_that_was_made(coffer, tmp_path):
+    """The next command finds the key beside the folder by itself."""
+    result = coffer("init", tmp_path / "repo", "--json").result
+    assert (str(tmp_path / "repo.key"), True, "key-file") == (
+        result["key_file"],
+        result["key_file_is_new"],
+        result["opened_by"],
+    )
+    assert [] == coffer("snapshots", "--repo", tmp_path / "repo", "--json").result["snapshots"]
+
+
+def test_a_key_file_that_is_there_is_used_and_stays_as_it_is(coffer, tmp_path):
+    """Several repositories may share one key; the second init says that it is not new."""
+    key = tmp_path / "keys" / "k"
+    coffer("init", tmp_path / "one", "--key-file", key)
+    before = key.read_bytes()
+    result = coffer("init", tmp_path / "two", "--key-file", key, "--json").result
+    assert (before, False) == (key.read_bytes(), result["key_file_is_new"])
+    assert 0 == coffer("snapshots", "-r", tmp_path / "two", "--key-file", key).code
+
+
+def test_the_environment_names_the_key_and_the_folder(coffer, tmp_path, monkeypatch):
+    """COFFER_REPOSITORY and COFFER_KEY_FILE do what --repo and --key-file do."""
+    monkeypatch.setenv("COFFER_REPOSITORY", str(tmp_path / "repo"))
+    monkeypatch.setenv("COFFER_KEY_FILE", str(tmp_path / "elsewhere"))
+    assert 0 == coffer("init").code
+    assert (tmp_path / "elsewhere").is_file()
+    assert not (tmp_path / "repo.key").exists()
+
+
+@pytest.mark.parametrize("inside", ["repo", "repo/keys.txt", "repo/../repo/x"])
+def test_a_key_inside_the_repository_is_refused(coffer, tmp_path, inside):
+    """Whoever takes the folder would have the key with it; nothing is made."""
+    code, line, hint = coffer("init", tmp_path / "repo", "--key-file", tmp_path / inside).fault()
+    assert 2 == code
+    assert line.endswith("lies inside the repository")
+    assert "elsewhere" in hint
+    assert not (tmp_path / "repo").exists()
+
+
+def test_an_existing_repository_is_left_alone(coffer, repo):
+    """A second init changes nothing, in the store or beside it, and says what is there."""
+    before = {path: path.stat().st_mtime_ns for path in repo.rglob("*")}
+    key = repo.with_name("repo.key").read_bytes()
+    code, line, hint = coffer("init", repo).fault()
+    assert (1, f"folder {repo}: holds a repository, or the remains of an unfinished init") == (code, line)
+    assert "Choose another location" in hint
+    assert before == {path: path.stat().st_mtime_ns for path in repo.rglob("*")}
+    assert key == repo.with_name("repo.key").read_bytes()
+
+
+def test_a_folder_with_other_things_in_it_is_refused(coffer, tmp_path):
+    """A typing mistake must not mix a repository into somebody's files; no key is made either."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("x")
+    code, line, _ = coffer("init", tmp_path / "home").fault()
+    assert (1, f"folder {tmp_path / 'home'}: is not empty") == (code, line)
+    assert ["letter.txt"] == os.listdir(tmp_path / "home")
+    assert not (tmp_path / "home.key").exists()
+
+
+def test_what_a_file_system_puts_into_a_folder_does_not_count(coffer, tmp_path):
+    """The root of a fresh disk holds lost+found, and is empty all the same."""
+    (tmp_path / "disk" / "lost+found").mkdir(parents=True)
+    assert 0 == coffer("init", tmp_path / "disk").code
+
+
+def test_a_file_is_no_folder(coffer, tmp_path):
+    """A repository cannot be made of a file; the key that was made for it is taken back."""
+    (tmp_path / "file").touch()
+    code, line, _ = coffer("init", tmp_path / "file").fault()
+    assert 1 == code
+    assert line.endswith("is not a folder")
+    assert not (tmp_path / "file.key").exists()
+
+
+def test_a_key_of_a_failed_init_is_taken_back(coffer, tmp_path, monkeypatch):
+    """If the disk fills up half-way there is no repository, and no key that protects nothing."""
+    put = LocalBackend.put
+
+    def full(self, name, parts):
+        if name == "keys/signing-1":
+            raise BackendFullError("object 'keys/signing-1': cannot be stored: no space left")
+        put(self, name, parts)
+
+    monkeypatch.setattr(LocalBackend, "put", full)
+    assert 1 == coffer("init", tmp_path / "repo").fault()[0]
+    assert not (tmp_path / "repo.key").exists()
+    assert not (tmp_path / "repo" / "coffer.json").exists()
+
+
+def test_a_key_that_was_there_before_is_not_taken_back(coffer, tmp_path, monkeypatch):
+    """A failure removes only what this run made."""
+    coffer("keys", "new", tmp_path / "k")
+
+    def full(self, name, parts):
+        raise BackendFullError("no space left")
+
+    monkeypatch.setattr(LocalBackend, "put", full)
+    assert 1 == coffer("init", tmp_path / "repo", "--key-file", tmp_path / "k").code
+    assert (tmp_path / "k").is_file()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_key_stays_where_the_repository_may_have_been_made(coffer, tmp_path, monkeypatch, answers):
+    """If the reply to the last put is lost, the repository may exist: its key is not removed."""
+    put = LocalBackend.put
+
+    def lose_the_reply(self, name, parts):
+        put(self, name, parts)
+        if name == "coffer.json":
+            if not answers:
+                (tmp_path / "repo").rename(tmp_path / "away")
+                (tmp_path / "repo").symlink_to("repo")  # a loop: the store cannot be asked
+            raise BackendFullError("the reply was lost")
+
+    monkeypatch.setattr(LocalBackend, "put", lose_the_reply)
+    assert 1 == coffer("init", tmp_path / "repo").code
+    assert (tmp_path / "repo.key").is_file()
+
+
+def test_an_interrupted_init_takes_its_key_back(coffer, tmp_path, monkeypatch):
+    """Ctrl-C during init leaves no key behind either."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalBackend, "put", interrupt)
+    code, line, _ = coffer("init", tmp_path / "repo").fault()
+    assert (1, "stopped") == (code, line)
+    assert not (tmp_path / "repo.key").exists()
+
+
+class TestPassphrases:
+    def test_a_file_gives_the_passphrase(self, coffer, tmp_path):
+        """--passphrase-file makes a repository that the same words open, and no key file."""
+        words = tmp_path / "words"
+        words.write_text("correct horse battery staple\n")
+        words.chmod(0o600)
+        result = coffer("init", tmp_path / "repo", "--passphrase-file", words, "--json").result
+        assert ("passphrase", None, False) == (result["opened_by"], result["key_file"], result["key_file_is_new"])
+        assert not (tmp_path / "repo.key").exists()
+        assert 0 == coffer("snapshots", "-r", tmp_path / "repo", "--passphrase-file", words).code
+
+    def test_the_environment_gives_the_passphrase(self, coffer, tmp_path, monkeypatch):
+        """COFFER_PASSPHRASE works for init and for what follows, and is in no output."""
+        monkeypatch.setenv("COFFER_PASSPHRASE", "correct horse")
+        ended = coffer("init", tmp_path / "repo")
+        assert 0 == ended.code
+        assert "Keep the passphrase" in ended.out
+        assert "correct horse" not in ended.out + ended.err
+        assert 0 == coffer("snapshots", "-r", tmp_path / "repo").code
+
+    def test_the_terminal_is_asked_twice(self, coffer, tmp_path, monkeypatch):
+        """--passphrase takes what was typed twice alike."""
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        typed = ["one", "one"]
+        monkeypatch.setattr(init, "ask_passphrase", lambda _prompt: typed.pop(0))
+        assert 0 == coffer("init", tmp_path / "repo", "--passphrase").code
+        monkeypatch.setenv("COFFER_PASSPHRASE", "one")
+        assert 0 == coffer("snapshots", "-r", tmp_path / "repo").code
+
+    def test_two_different_words_are_refused(self, coffer, tmp_path, monkeypatch):
+        """A typing mistake would lock the repository for ever; nothing is made."""
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        typed = ["one", "two"]
+        monkeypatch.setattr(init, "ask_passphrase", lambda _prompt: typed.pop(0))
+        assert (2, "the two passphrases differ") == coffer("init", tmp_path / "repo", "--passphrase").fault()[:2]
+        assert not (tmp_path / "repo").exists()
+
+    def test_without_a_terminal_nobody_is_asked(self, coffer, tmp_path, monkeypatch):
+        """A job without a terminal fails at once instead of waiting for ever."""
+        monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+        code, line, hint = coffer("init", tmp_path / "repo", "--passphrase").fault()
+        assert (2, "no passphrase is given, and there is no terminal to ask on") == (code, line)
+        assert "COFFER_PASSPHRASE_FILE" in hint
+
+    @pytest.mark.parametrize("option", ["--key-file", "--passphrase-file"])
+    def test_the_terminal_and_a_file_contradict_each_other(self, coffer, tmp_path, option):
+        """--passphrase beside a file is refused."""
+        assert 2 == coffer("init", tmp_path / "repo", "--passphrase", option, tmp_path / "f").fault()[0]
+
+
+class TestPolicies:
+    def test_the_first_location_and_the_key_of_the_policy_are_taken(self, coffer, policy):
+        """`coffer init` alone makes the policy's first location, cut as the policy says, and its key file."""
+        root = policy(
+            "repository: {key_file: keys/k, state_dir: state}\n"
+            "performance_config: {deduplication: {method: fixed, block_size: 64KiB}}"
+        )
+        result = coffer("init", "--json").result
+        assert (str(root / "backups/one"), str(root / "keys/k")) == (result["repository"], result["key_file"])
+        settings = (root / "backups/one/coffer.json").read_text()
+        assert '"method": "fixed"' in settings
+        assert '"avg_bytes": 65536' in settings
+        assert 0 == coffer("snapshots").code
+
+    def test_another_location_gets_the_same_key(self, coffer, policy):
+        """--location NAME makes that one, with the key file that is there."""
+        root = policy("repository: {key_file: keys/k, state_dir: state}")
+        coffer("init")
+        result = coffer("init", "--location", "second", "--json").result
+        assert (str(root / "backups/two"), False) == (result["repository"], result["key_file_is_new"])
+        assert 0 == coffer("snapshots", "--location", "second").code
+
+    def test_the_policy_may_name_a_variable_with_the_passphrase(self, coffer, policy, monkeypatch):
+        """key_storage: passphrase with passphrase_env takes the words from that variable."""
+        policy("repository: {passphrase_env: MY_WORDS}\nencryption: {at_rest: {key_storage: passphrase}}")
+        monkeypatch.setenv("MY_WORDS", "some words")
+        assert "passphrase" == coffer("init", "--json").result["opened_by"]
+        assert 0 == coffer("snapshots").code
+
+    def test_the_policy_may_leave_the_passphrase_to_the_terminal(self, coffer, policy, monkeypatch):
+        """Where the variable that the policy names is not set, init asks twice and other commands once."""
+        policy("repository: {passphrase_env: NOT_SET}\nencryption: {at_rest: {key_storage: passphrase}}")
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        monkeypatch.setattr(init, "ask_passphrase", lambda _prompt: "typed")
+        monkeypatch.setattr("coffer.cli.opening.ask_passphrase", lambda _prompt: "typed")
+        assert 0 == coffer("init").code
+        assert 0 == coffer("snapshots").code
+
+    def test_one_place_is_named_once(self, coffer, tmp_path):
+        """REPO beside --repo or --location is refused."""
+        assert 2 == coffer("init", tmp_path / "a", "--repo", tmp_path / "b").fault()[0]
+        assert 2 == coffer("init", tmp_path / "a", "--location", "second").fault()[0]
