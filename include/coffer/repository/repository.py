@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from coffer.backends.base import Backend
+from coffer.backends.base import Backend, ObjectInfo
 from coffer.chunking.cutter import ChunkParams
 from coffer.clock import SYSTEM_CLOCK, Clock
 from coffer.crypto.kdf import Argon2Params
@@ -17,10 +17,13 @@ from coffer.crypto.kek import Unlocker
 from coffer.crypto.keyring import Keyring
 from coffer.errors import (
     CofferError,
+    CryptoError,
     LeaseLostError,
     ObjectExistsError,
     ObjectNotFoundError,
+    RepositoryError,
     RepositoryExistsError,
+    ShortReadError,
     SnapshotAmbiguousError,
     SnapshotNotFoundError,
 )
@@ -129,17 +132,35 @@ class Repository:
 
     # ----------------------------------------------------------------------------------------------- snapshots
 
-    def snapshots(self, source: str | None = None) -> list[Snapshot]:
+    def snapshots(self, source: str | None = None, *, damages: list[CofferError] | None = None) -> list[Snapshot]:
         """Return the snapshots, of one source or of all, oldest first.
 
+        Args:
+            source: Its name; None for all.
+            damages: Takes the errors of those that are damaged, so that the others can be shown and restored.
+
         Raises:
-            ObjectCorruptError, SignatureError: One is damaged; `coffer check` names them all.
+            ObjectCorruptError, SignatureError: One is damaged, and `damages` is not given.
         """
         prefix = snapshot.PREFIX
         if source is not None:
             prefix += self.keyring.ids.source_tag(source) + "-"
-        found = [self.load_snapshot(info.name, info.size_bytes) for info in list(self.backend.list(prefix))]
-        return sorted((s for s in found if s is not None), key=lambda s: (s.started_ns, s.name))
+        found: list[Snapshot] = []
+        for info in self._snapshot_infos(prefix):
+            try:
+                loaded = self.load_snapshot(info.name, info.size_bytes)
+            except (RepositoryError, CryptoError, ShortReadError) as error:
+                if damages is None:
+                    raise
+                damages.append(error)
+                continue
+            if loaded is not None:
+                found.append(loaded)
+        return sorted(found, key=lambda s: (s.started_ns, s.name))
+
+    def _snapshot_infos(self, prefix: str) -> list[ObjectInfo]:
+        """List the objects of snapshots and marks; a stray file among them is no snapshot."""
+        return [info for info in self.backend.list(prefix) if snapshot.is_name(info.name)]
 
     def load_snapshot(self, name: str, size_bytes: int | None = None) -> Snapshot | None:
         """Return the snapshot at an object name, or None where the mark of a revoked writer stands.
@@ -157,12 +178,18 @@ class Repository:
         return snapshot.decode_snapshot(self.keyring, name, data)
 
     def newest(self, source: str, *, below: int | None = None) -> Snapshot | None:
-        """Return the newest snapshot of a source, or the newest with a sequence number under `below`."""
+        """Return the newest snapshot of a source, or the newest with a sequence number under `below`.
+
+        One that is damaged is passed over: it must not keep the source from being backed up for ever after. `check`
+        names it, and the gap in the chain that it leaves.
+        """
         tag = self.keyring.ids.source_tag(source)
-        for info in reversed(list(self.backend.list(f"{snapshot.PREFIX}{tag}-"))):
+        for info in reversed(self._snapshot_infos(f"{snapshot.PREFIX}{tag}-")):
             if below is not None and snapshot.parse_name(info.name)[1] >= below:
                 continue
-            found = self.load_snapshot(info.name, info.size_bytes)
+            found = None
+            with contextlib.suppress(RepositoryError, CryptoError, ShortReadError):
+                found = self.load_snapshot(info.name, info.size_bytes)
             if found is not None:
                 return found
         return None
@@ -194,7 +221,7 @@ class Repository:
             raise SnapshotNotFoundError(
                 f"snapshot {prefix!r}: not an id (hex digits), nor latest, latest:SOURCE or latest:SOURCE@DATE"
             )
-        names = [info.name for info in self.backend.list(snapshot.PREFIX)]
+        names = [info.name for info in self._snapshot_infos(snapshot.PREFIX)]
         fitting = [name for name in names if snapshot.snapshot_id(self.id, name).startswith(prefix)]
         found = [s for s in map(self.load_snapshot, fitting) if s is not None]
         if not found:

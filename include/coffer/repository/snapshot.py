@@ -99,6 +99,11 @@ def object_name(source_tag: str, sequence: int) -> str:
     return f"{PREFIX}{source_tag}-{sequence:08d}"
 
 
+def is_name(name: str) -> bool:
+    """Say whether an object name is that of a snapshot."""
+    return _NAME.fullmatch(name) is not None
+
+
 def parse_name(name: str) -> tuple[str, int]:
     """Return (source tag, sequence) of a snapshot's object name.
 
