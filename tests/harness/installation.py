@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from coffer.crypto.kdf import Argon2Params
 from coffer.crypto.kek import KeyFileUnlocker, PassphraseUnlocker, Unlocker, write_new_key_file
 from coffer.repository.repository import Repository
 
+PROJECT = Path(__file__).resolve().parents[2]
+RANDOM_BYTES = 200_000  # of each tree, incompressible: what is stored twice shows
 CHEAP_ARGON2 = Argon2Params(memory_kib=8 * 1024, iterations=1, lanes=1)
 
 
@@ -75,7 +78,7 @@ def install(folder: Path, sources: tuple[str, ...] = ("docs",), *, extra: str = 
     for name in sources:
         tree = made.tree(name)
         (tree / "sub").mkdir(parents=True)
-        (tree / "a.txt").write_text(f"first file of {name}\n" * 100)
+        (tree / "a.bin").write_bytes(random.Random(name).randbytes(RANDOM_BYTES))
         (tree / "sub" / "b.txt").write_text(f"second file of {name}\n" * 50)
         (tree / "sub" / "empty").touch()
     make_repository(made.repository, write_new_key_file(made.key_file))

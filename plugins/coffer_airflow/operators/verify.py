@@ -74,6 +74,6 @@ def _examine(
 
 def _described(finding: Finding) -> str:
     """Return a finding in one line, with at most three of the files that it hits."""
-    paths = [path.decode(errors="backslashreplace") for path in finding.paths[:3]]
+    paths = ["/" + path.decode(errors="backslashreplace") for path in finding.paths[:3]]
     hit = f" (hits {', '.join(paths)}{', ...' if len(finding.paths) > len(paths) else ''})" if paths else ""
     return f"{finding.code}: {finding.message}{hit}"

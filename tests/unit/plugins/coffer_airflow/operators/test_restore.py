@@ -1,0 +1,93 @@
+"""RestoreOperator, run without a database."""
+
+import json
+import os
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from coffer.verification.compare import compare_trees
+from coffer_airflow.operators import RestoreOperator, SnapshotOperator
+
+
+@pytest.fixture
+def stored(installation):
+    """An installation with one snapshot."""
+    SnapshotOperator(task_id="snapshot", source="docs").execute({})
+    return installation
+
+
+@pytest.fixture
+def target(tmp_path):
+    """A folder that is not there yet."""
+    return tmp_path / "restored"
+
+
+def restore(target, snapshot="latest:docs", **options):
+    """Run an operator as a task does."""
+    return RestoreOperator(task_id="restore", snapshot=snapshot, target=str(target), **options).execute({})
+
+
+def landed(target, stored):
+    """Where the tree of `docs` lies in a target."""
+    return target / str(stored.tree("docs")).lstrip("/")
+
+
+def test_what_was_backed_up_comes_back(stored, target):
+    """Every byte and attribute; the XCom is small JSON."""
+    done = restore(target)
+    assert compare_trees(stored.tree("docs"), landed(target, stored)).ok
+    assert (3, True) == (done["files"], done["complete"])
+    assert done == json.loads(json.dumps(done))
+
+
+def test_a_path_alone_comes_back(stored, target):
+    """Only the folder that is named, with what is in it."""
+    restore(target, paths=[str(stored.tree("docs") / "sub")])
+    assert ["sub"] == sorted(os.listdir(landed(target, stored)))
+
+
+def test_patterns_choose(stored, target):
+    """Include and exclude are gitignore patterns."""
+    done = restore(target, include=["*.bin", "*.txt"], exclude=["a.bin"])
+    assert 1 == done["files"]
+    assert (landed(target, stored) / "sub" / "b.txt").is_file()
+
+
+def test_a_dry_run_writes_nothing(stored, target):
+    """It counts what would be restored."""
+    done = restore(target, dry_run=True)
+    assert (True, 3) == (done["dry_run"], done["files"])
+    assert not target.exists()
+
+
+def test_a_target_that_is_not_empty_is_refused(stored, target):
+    """Nothing is overwritten unless the task says so; with `changed` a second run keeps finished files."""
+    restore(target)
+    with pytest.raises(AirflowFailException, match="restore-target: "):
+        restore(target)
+    assert 0 == restore(target, overwrite="changed")["written_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"overwrite": "perhaps"}, "there are never, changed, always"),
+        ({"target": "relative/folder"}, "is relative"),
+        ({"snapshot": "latest:nothing"}, "snapshot-not-found: "),
+        ({"paths": ["/not/in/there"]}, "path-not-in-snapshot: "),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_refused(stored, target, options, message):
+    """Each is an error that is not tried again, and nothing is written."""
+    with pytest.raises(AirflowFailException, match=message):
+        restore(**{"target": target, **options})
+    assert not target.exists()
+
+
+def test_what_cannot_be_restored_fails_the_task(stored, target):
+    """The pack is gone: files are missing, so the task fails, and is not tried again."""
+    for path in (stored.repository / "packs").rglob("?" * 64):
+        path.unlink()
+    with pytest.raises(AirflowFailException):
+        restore(target)
