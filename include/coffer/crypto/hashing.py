@@ -21,19 +21,31 @@ _HOLE = bytes(CHUNK_ID_BYTES)
 class IdKeys:
     """Sub-keys of the chunk-id key, which never rotates (deduplication would end with it)."""
 
-    __slots__ = ("_chunk", "_content", "_source", "chunker_seed")
+    __slots__ = ("_chunk", "_content", "_secret", "_source", "chunker_seed")
 
     def __init__(self, chunk_id_key: bytes) -> None:
-        self._chunk = blake3(chunk_id_key, derive_key_context=_CHUNK).digest()
+        self._secret = chunk_id_key
+        self._chunk: dict[int, bytes] = {}
         self._content = blake3(chunk_id_key, derive_key_context=_CONTENT).digest()
         self._source = blake3(chunk_id_key, derive_key_context=_SOURCE).digest()
         seed = blake3(chunk_id_key, derive_key_context=_CDC).digest(8)
         # [1, 2^63): pyfastcdc shifts it left by one. It hides where files are cut from whoever sees pack sizes.
         self.chunker_seed = (int.from_bytes(seed, "big") >> 1) | 1
 
-    def chunk_id(self, data: bytes | bytearray | memoryview) -> ChunkId:
-        """Return the id of a chunk's plaintext [32 bytes]."""
-        return ChunkId(blake3(data, key=self._chunk).digest())
+    def chunk_id(self, data: bytes | bytearray | memoryview, type_: int = 1) -> ChunkId:
+        """Return the id of a chunk's plaintext [32 bytes].
+
+        Each type of chunk has a key of its own. Else a file with the very bytes of a manifest's section, which can be
+        foreseen, would make that section "known" as data, and the manifest unreadable.
+
+        Args:
+            data: The plaintext.
+            type_: What it holds (docs/format.md §4); data where omitted.
+        """
+        key = self._chunk.get(type_)
+        if key is None:
+            key = self._chunk[type_] = blake3(self._secret, derive_key_context=f"{_CHUNK} {type_}").digest()
+        return ChunkId(blake3(data, key=key).digest())
 
     def content_id(self, data: bytes | bytearray | memoryview) -> ContentId:
         """Return the id of a whole file's content [16 bytes]."""

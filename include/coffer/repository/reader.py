@@ -114,7 +114,7 @@ def open_chunk(key: ObjectKey, ids: IdKeys, chunk_id: bytes, where: ChunkLocatio
     name = pack_name(where.pack_id)
     payload = key.open(sealed, where.frame(), name)
     data = decompress(where.codec, payload, where.raw_length, name)
-    if ids.chunk_id(data) != chunk_id:
+    if ids.chunk_id(data, where.type) != chunk_id:
         raise ObjectCorruptError(
             f"{name}: frame {where.position} holds another chunk than {chunk_id.hex()[:12]}", object=name
         )

@@ -321,7 +321,7 @@ def _parse_moment_ns(text: str) -> int:
         raise SnapshotNotFoundError(
             f"time {text!r}: not of the form 2026-11-01 or 2026-11-01T03:00 (UTC unless it says otherwise)"
         ) from None
-    if len(text) == len("2026-11-01"):
+    if len(text) <= len("2026-11-01"):  # no form of a date is longer, and none with an hour is as short
         moment += timedelta(days=1, microseconds=-1)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

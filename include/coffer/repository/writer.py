@@ -206,7 +206,7 @@ class ChunkWriter:
 
     def _store(self, compressor: Compressor, parts: Sequence[bytes], type_: int) -> ChunkId:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        chunk_id = self._keyring.ids.chunk_id(data)
+        chunk_id = self._keyring.ids.chunk_id(data, type_)
         with self._lock:
             known = chunk_id in self._pending_ids or chunk_id in self._index
             if known:

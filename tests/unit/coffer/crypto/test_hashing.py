@@ -12,7 +12,7 @@ KEY = b"k" * 32
 def test_ids_are_keyed_blake3_under_a_key_of_their_own_use():
     """Computed here from the specification: derive_key by context, then keyed mode."""
     ids = IdKeys(KEY)
-    chunk_key = blake3(KEY, derive_key_context="coffer/1 chunk id").digest()
+    chunk_key = blake3(KEY, derive_key_context="coffer/1 chunk id 1").digest()
     content_key = blake3(KEY, derive_key_context="coffer/1 content id").digest()
     source_key = blake3(KEY, derive_key_context="coffer/1 source tag").digest()
     assert blake3(b"data", key=chunk_key).digest() == ids.chunk_id(b"data")
@@ -68,6 +68,15 @@ def test_the_id_of_a_file_in_pieces_is_computed_as_written_down():
     a = ids.chunk_id(b"a")
     told = b"extents\0" + a + (7).to_bytes(8, "little") + bytes(32) + (9).to_bytes(8, "little")
     assert blake3(told, key=content_key).digest(16) == ids.extents_id([(a, 7), (None, 9)])
+
+
+def test_chunks_of_another_type_have_other_ids():
+    """A file with the bytes of a manifest's section must not stand in for it."""
+    ids = IdKeys(KEY)
+    section_key = blake3(KEY, derive_key_context="coffer/1 chunk id 2").digest()
+    assert blake3(b"data", key=section_key).digest() == ids.chunk_id(b"data", 2)
+    assert 256 == len({ids.chunk_id(b"data", type_) for type_ in range(256)})
+    assert ids.chunk_id(b"data") == ids.chunk_id(b"data", 1)
 
 
 def test_a_whole_file_and_its_only_chunk_have_different_ids():
