@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         int: The exit code: 0 all well, 1 failed, 2 usage, 3 done but incomplete.
     """
+    if arguments is None:
+        _open_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given == ["--version"]:
         sys.stdout.write(f"coffer {__version__}\n")
@@ -28,3 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before the handlers of signals were there
         sys.stderr.write("coffer: stopped\n")
         return 1
+
+
+def _open_streams() -> None:
+    """Open the standard streams that are closed onto the null device.
+
+    Or the first files that are opened would get their numbers, and what is written to standard error would go into a
+    file of the store.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    # Never closed: they are the process's own for as long as it runs.
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - see above
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - see above

@@ -66,19 +66,13 @@ def pattern_bytes(path: str) -> bytes:
 
 
 def time_text(time_ns: int) -> str:
-    """Return a Unix time [ns] as people read it, in UTC, to the second; ``@seconds`` where no calendar has it."""
-    try:
-        return utc_from_ns(time_ns).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):  # file systems hold times before year 1 and after 9999
-        return f"@{time_ns // 1_000_000_000}"
+    """Return a Unix time [ns] as people read it, in UTC, to the second; what is beyond the calendar as its end."""
+    return utc_from_ns(time_ns).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def time_iso(time_ns: int) -> str | None:
-    """Return a Unix time [ns] as ISO 8601 in UTC, to the microsecond; None where no calendar has it."""
-    try:
-        return utc_from_ns(time_ns).isoformat().replace("+00:00", "Z")
-    except (ValueError, OverflowError, OSError):
-        return None
+def time_iso(time_ns: int) -> str:
+    """Return a Unix time [ns] as ISO 8601 in UTC, to the microsecond; what is beyond the calendar as its end."""
+    return utc_from_ns(time_ns).isoformat().replace("+00:00", "Z")
 
 
 def count_of(number: int, one: str, many: str | None = None) -> str:

@@ -1,0 +1,68 @@
+"""`coffer find`: names and paths, in one or in all snapshots."""
+
+from __future__ import annotations
+
+import pytest
+
+from coffer.cli.commands.find import compile_pattern
+from coffer.repository.blocks import Group
+from coffer.repository.manifest import ManifestReader
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("*.txt", "srv/a.txt", True),
+        ("*.txt", "srv/a.txt.gz", False),
+        ("srv", "srv/a.txt", False),
+        ("/srv/*", "srv/a.txt", True),
+        ("srv/*.txt", "srv/deep/a.txt", True),
+        ("*/deep/*", "srv/deep/a.txt", True),
+        ("/a.txt", "a.txt", True),
+        ("a?txt", "srv/aütxt", True),
+        ("[ab].txt", "srv/b.txt", True),
+        ("*.TXT", "srv/a.txt", False),
+        ("*\udcff", "srv/x\udcff", True),
+    ],
+)
+def test_a_pattern_is_a_name_or_with_a_slash_a_path(pattern, path, expected):
+    """Characters are characters, not bytes; bytes that are none can be asked for too."""
+    folder, _, name = path.encode("utf-8", "surrogateescape").rpartition(b"/")
+    group = Group(folder, [name], [(0,) * 9])
+    assert expected == compile_pattern(pattern, ignore_case=False)(group, 0)
+    assert compile_pattern(pattern.swapcase(), ignore_case=True)(group, 0) or not expected
+
+
+def test_all_snapshots_are_searched_or_those_that_are_named(coffer, repo, tree):
+    """Each match has its snapshot; the sum is at the end."""
+    for source in ("a", "b"):
+        coffer("backup", tree, "--source", source)
+    found = coffer("find", "b.t*", "--json").result
+    assert (2, 2, ["a", "b"]) == (found["found"], found["snapshots"], [match["source"] for match in found["matches"]])
+    assert (1, 1) == tuple(coffer("find", "b.txt", "latest:a", "--json").result[key] for key in ("found", "snapshots"))
+    assert 1 == coffer("find", "B.TXT", "--source", "b", "-i", "--json").result["found"]
+    lines = coffer("find", f"{tree}/docs/*").out.splitlines()
+    assert "6 matches in 2 snapshots" == lines[-1]
+    assert lines[0].endswith("docs/b.txt")
+
+
+def test_nothing_found_is_no_error(coffer, repo, tree):
+    """The answer is none, and the exit code 0."""
+    coffer("backup", tree)
+    assert (0, "0 matches in 1 snapshot\n") == coffer("find", "nothing")[:2]
+
+
+def test_snapshots_and_a_source_are_one_too_many(coffer, repo):
+    """Which are meant must be clear."""
+    assert 2 == coffer("find", "x", "latest", "--source", "a").fault()[0]
+
+
+def test_a_block_that_several_snapshots_share_is_read_once(coffer, repo, tree, monkeypatch):
+    """Where a block holds no match in one snapshot it holds none in the next."""
+    coffer("backup", tree, "--source", "a")
+    coffer("backup", tree, "--source", "b")
+    read = []
+    real = ManifestReader.groups
+    monkeypatch.setattr(ManifestReader, "groups", lambda self, block: read.append(block.stable) or real(self, block))
+    assert 2 == coffer("find", "nothing", "--json").result["snapshots"]
+    assert len(set(read)) == len(read) > 0
