@@ -22,7 +22,7 @@ from coffer.repository.pack import MAX_RAW_BYTES
 
 NAME = "coffer.json"
 FORMAT = 1
-_MAX_BYTES = 64 * 1024
+MAX_OBJECT_BYTES = 64 * 1024  # (I7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def read_settings(backend: Backend) -> RepositorySettings:
     """
     try:
         size_bytes = backend.stat(NAME).size_bytes
-        raw = backend.get(NAME, 0, min(size_bytes, _MAX_BYTES))
+        raw = backend.get(NAME, 0, min(size_bytes, MAX_OBJECT_BYTES))
     except ObjectNotFoundError:
         raise NotARepositoryError(f"{backend.url}: holds no coffer repository") from None
     try:
