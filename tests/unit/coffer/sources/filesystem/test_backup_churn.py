@@ -44,9 +44,7 @@ def test_dead_weight_stays_bounded_over_twenty_rounds_of_churn(bench, share):
         alive, held = weights(bench, result)
         worst = max(worst, held / alive)
     total = bench.reopen().index().totals()[TYPE_DATA][1]
-    print(
-        f"{share}: at worst {worst:.2f} x alive; store {total / alive:.2f} x; {read / alive / ROUNDS:.2f} x read a round"
-    )
+    print(f"{share}: at worst {worst:.2f} x alive, store {total / alive:.2f} x, read {read / alive / ROUNDS:.2f} x")
     # A bundle is made anew by the run after the one that found it less than half alive: so somewhat above two.
     assert worst < 2.3
     assert 1.0 <= worst
