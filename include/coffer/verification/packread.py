@@ -86,6 +86,7 @@ class PackProver:
         Raises:
             TransientError, BackendLocationError: The store failed.
         """
+        self._count(0)  # a pack that waited while the run was stopped is not begun
         verdict = PackVerdict(pack_id)
         name = pack_name(pack_id)
         if size_bytes > MAX_PACK_BYTES:
