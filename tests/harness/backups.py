@@ -45,6 +45,7 @@ class Workbench:
     def __init__(self, root: Path, *, backend: Backend | None = None, chunking: ChunkParams = SMALL_CHUNKS) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
+        self._above = {os.fsencode(folder): os.lstat(folder) for folder in root.resolve().parents}
         self.source = FilesystemSource("tree", (root,))
         self.clock = ManualClock(time.time_ns() + 3_600_000_000_000)
         self.backend = MemoryBackend() if backend is None else backend
@@ -58,7 +59,20 @@ class Workbench:
         """Back up once, a second after the last time; `options` are those of `BackupOptions`."""
         self.clock.advance(1)
         options.setdefault("workers", 1)  # the order of chunks in packs is then the same every time
-        return backup(repo or self.repo, self.source, options=BackupOptions(**options), stop=stop)
+        with self._quiet_above():
+            return backup(repo or self.repo, self.source, options=BackupOptions(**options), stop=stop)
+
+    @contextmanager
+    def _quiet_above(self) -> Iterator[None]:
+        """Show the folders above the tree as they were at first: others write into /tmp meanwhile."""
+        real = os.lstat
+
+        def lstat(path: Any, **kwargs: Any) -> os.stat_result:
+            return self._above.get(path) or real(path, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "lstat", lstat)
+            yield
 
     def change_source(self, **fields: Any) -> None:
         """Back up something else from now on; `fields` are those of `FilesystemSource`."""

@@ -98,11 +98,6 @@ class ManifestDraft:
         self._writer.flush_meta()
         return pending.chunk_id
 
-    @property
-    def is_unchanged(self) -> bool:
-        """Whether every block so far is the parent's."""
-        return not self._waiting and all(isinstance(block, BlockRef) for block in self._blocks)
-
     def _encode_until(self, waiting: int) -> None:
         """Encode the oldest blocks; those that wait for an open bundle may stay, up to `waiting` of them."""
         while self._waiting:

@@ -31,14 +31,14 @@ def reads_of(bench, **options):
     return result, calls.made
 
 
-def tree_of(bench, files=60, seed=1):
+def tree_of(bench, files=60, seed=1, **options):
     """Small and large files, a link, attributes, in three folders; return what is stored of it [bytes]."""
     draw = random.Random(seed)
     write_tree(bench.root, {f"d{n % 3}/f{n:03}": draw.randbytes(50 + 61 * n % 900) for n in range(files)})
     write_tree(bench.root, {f"large/{n}": draw.randbytes(9000) for n in range(3)})
     (bench.root / "link").symlink_to("d0")
     os.setxattr(bench.root / "d0", "user.mark", b"m")
-    return bench.back_up().stats["raw_bytes_new"]
+    return bench.back_up(**options).stats["raw_bytes_new"]
 
 
 class TestNotRead:
@@ -256,11 +256,35 @@ class TestDamagedStore:
     def test_chunks_of_a_lost_pack_are_stored_anew(self, tmp_path):
         """Unchanged files are read again where the store lost what they need; the new snapshot is whole."""
         bench = Workbench(tmp_path / "source", backend=TamperableMemoryBackend())
-        tree_of(bench)
-        for name in bench.stored_names("packs/")[::2]:
-            bench.backend.delete(name)
+        with (bench.root / "many extents").open("wb") as file:
+            for number in range(1100):
+                file.seek(number * 8192)
+                file.write(b"%d" % number)
+        tree_of(bench, pack_size_bytes=8000)
+        index = bench.repo.index()
+        packs = sorted({where.pack_id for pack in index.pack_ids() for _, where in index.iter_pack(pack)})
+        data = [p for p in packs if all(where.type == TYPE_DATA for _, where in index.iter_pack(p))]
+        assert len(data) > 4
+        for pack_id in data[::2]:
+            bench.backend.delete(pack_name(pack_id))
         bench.repo = bench.reopen()
-        result = bench.back_up(pack_size_bytes=8000)
+        result = bench.back_up()
+        assert 0 < result.stats["files_unchanged"] < result.stats["files_changed"] + result.stats["files_unchanged"]
+        bench.assert_saved(result)
+
+    def test_a_file_whose_list_of_chunks_is_lost_is_read_anew(self, tmp_path):
+        """The entry is there, and the list that says where its content lies is not."""
+        bench = Workbench(tmp_path / "source", backend=TamperableMemoryBackend())
+        with (bench.root / "many extents").open("wb") as file:
+            for number in range(1100):
+                file.seek(number * 8192)
+                file.write(b"%d" % number)
+        first = bench.back_up(pack_size_bytes=1)
+        entry = bench.repo.manifest(first.snapshot).find(os.fsencode(bench.root / "many extents").strip(b"/"))
+        bench.backend.delete(pack_name(bench.repo.index().find(entry.content.extents[0].chunk_id).pack_id))
+        bench.repo = bench.reopen()
+        result = bench.back_up()
+        assert 1 == result.stats["files_changed"]
         bench.assert_saved(result)
 
     def test_a_damaged_manifest_is_as_good_as_none(self, tmp_path):
