@@ -88,13 +88,13 @@ def _leave_a_dead_writer(repo: Repository, clock: ManualClock) -> None:
 
 def _fill(tree: Path) -> None:
     """Every kind of file that an ordinary user can make, and every form of content."""
-    random = Random(1)
+    seeded = Random(1)
     folder = tree / "folder"
     folder.mkdir(parents=True)
     (tree / "empty").write_bytes(b"")
     (tree / "small").write_bytes(b"a small file\n")
     (tree / "same as small").write_bytes(b"a small file\n")
-    (tree / "noise").write_bytes(random.randbytes(700))
+    (tree / "noise").write_bytes(seeded.randbytes(700))
     (folder / "many blocks").write_bytes(
         b"a block of sixty-four bytes, as the smallest cut of this sample.\n"[:64] * 1100
     )

@@ -135,13 +135,13 @@ def test_a_bundle_is_cut_after_a_large_file_for_sure():
 
 def test_the_mean_distance_of_bundle_cuts_does_not_depend_on_file_sizes():
     """Small and large files alike: beyond the minimum, a cut comes after bundle_avg_bytes on average (within 15 %)."""
-    random = Random(12)
+    seeded = Random(12)
     params = replace(BUNDLES, bundle_avg_bytes=5_000, bundle_max_bytes=1 << 40)
     for size in (10, 100, 1_000):
         distances = []
         for _ in range(1_000):
             distance = size
-            while not bundle_is_cut(params, 10_000 + distance, size, random.randbytes(16)):
+            while not bundle_is_cut(params, 10_000 + distance, size, seeded.randbytes(16)):
                 distance += size
             distances.append(distance)
         assert abs(sum(distances) / len(distances) - 5_000) < 750
