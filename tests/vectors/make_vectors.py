@@ -1,8 +1,8 @@
 """Write the vectors of tests/vectors/data: one object each, whole or with exactly one defect.
 
 From the project folder: `.venv/bin/python -m tests.vectors.make_vectors`. The same bytes come out every time. What a
-vector is expected to give is written here by hand; the test compares the engine with it. (Packs hold zstd frames: another
-version of zstd may make other, equally good ones, and they are then written anew.)
+vector is expected to give is written here by hand; the test compares the engine with it. (Packs hold zstd frames: a
+newer zstd may make other, equally good ones; they are then written anew.)
 """
 
 from __future__ import annotations
