@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+import subprocess
 import sys
 
 import click
@@ -10,6 +12,7 @@ import pytest
 
 from coffer.cli.application import COMMANDS, application, run_application
 from tests.harness.command_line import run_program
+from tests.harness.programs import PROJECT
 
 
 def leaves():
@@ -136,3 +139,22 @@ def test_a_locale_without_a_character_does_not_end_a_listing(coffer, repo, tree)
     coffer("backup", tree)
     ended = run_program("find", "gr*", environment={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert (0, True) == (ended.code, "gr\\xf6\\xdfe" in ended.out)
+
+
+def test_the_page_of_the_command_line_is_what_it_says_itself():
+    """docs/cli.md is made from the commands; an old page is an error."""
+    command = [sys.executable, str(PROJECT / "scripts" / "generate_cli_md.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_the_page_names_every_variable_that_the_command_line_reads():
+    """Each COFFER_ variable in the code of the command line and of the policy's search is in docs/cli.md."""
+    page = (PROJECT / "docs" / "cli.md").read_text(encoding="utf-8")
+    folder = PROJECT / "include" / "coffer"
+    code = "".join(
+        path.read_text(encoding="utf-8") for part in ("cli", "config") for path in folder.glob(f"{part}/**/*.py")
+    )
+    named = set(re.findall(r"COFFER_[A-Z_]+[A-Z]", code))
+    assert {"COFFER_REPOSITORY", "COFFER_KEY_FILE", "COFFER_PASSPHRASE", "COFFER_STATE_DIR"} <= named
+    assert set() == {name for name in named if f"`{name}`" not in page}

@@ -34,7 +34,7 @@ def test_the_version_loads_nothing_else():
     code, modules = loaded_by("--version")
     assert 0 == code
     assert {"coffer", "coffer.cli", "coffer.cli.main"} == {name for name in modules if name.startswith("coffer")}
-    assert not modules & {*HEAVY, "click", "cryptography", "dataclasses"}
+    assert not modules & {*HEAVY, "click", "cryptography"}
 
 
 def test_the_version_is_the_packages_own(capsys):

@@ -56,7 +56,7 @@ class TestNames:
             (("/etc",), "/etc"),
             (("/srv", "/etc/"), "/etc,/srv"),
             (("/etc", "/etc"), "/etc"),
-            (("/home/a@b",), "/home/a_b"),
+            (("/srv/a@b",), "/srv/a_b"),
             (("/x\n\udcff",), "/x\\n\\xff"),
         ],
     )

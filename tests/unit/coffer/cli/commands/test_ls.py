@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from coffer.backends.local import LocalBackend
+from coffer.crypto.kek import KeyFileUnlocker
+from coffer.repository.repository import Repository
+
 
 def names(ended, tree):
     """The listed paths below the tree."""
@@ -84,3 +88,23 @@ def test_a_prefix_of_several_is_refused(coffer, backed_up):
     digit = next(digit for digit in "0123456789abcdef" if sum(i.startswith(digit) for i in ids) > 1)
     ended = coffer("ls", digit, "--json")
     assert (2, "snapshot-ambiguous") == (ended.code, ended.envelope["error"]["code"])
+
+
+def test_every_folder_of_a_large_tree_is_listed_whole(coffer, repo, tmp_path):
+    """Also folders that begin, end or lie across blocks of a manifest: the same as all entries, sorted by folder."""
+    root = tmp_path / "large"
+    for number in range(30):
+        folder = root / f"{number % 3}" / f"{number:02}-" / "x"
+        folder.mkdir(parents=True)
+        for file in range(4000 if number == 7 else 60):
+            (folder / f"{file:04}").touch()
+    coffer("backup", root)
+    listed = {}
+    for entry in coffer("ls", "-R", "latest", "--json").result["entries"]:
+        listed.setdefault(entry["path"].rpartition("/")[0], []).append(entry["path"])
+    snapshot = Repository.open(LocalBackend(repo), KeyFileUnlocker.load(repo.with_name("repo.key")))
+    manifest = snapshot.manifest(snapshot.resolve("latest"))
+    assert len(manifest.root.blocks) > 1
+    for folder, paths in listed.items():
+        assert paths == [entry.path.decode() for entry in manifest.children(folder.encode())]
+    assert [] == list(manifest.children(b"no/such"))
