@@ -31,7 +31,7 @@ def handle_signals(run: Run) -> Iterator[None]:
             os.write(2, b"\ncoffer: left at once; what was stored is found again by the next run\n")
             os._exit(EXIT_FAILED)
         run.stop.set()
-        os.write(2, b"\ncoffer: stopping at a checkpoint; once more to leave at once\n")
+        os.write(2, b"\ncoffer: stopping; once more to leave at once\n")
 
     try:
         for number in _SIGNALS:

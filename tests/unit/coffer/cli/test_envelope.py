@@ -62,8 +62,8 @@ def test_a_list_that_fails_half_way_is_closed():
 )
 def test_what_json_cannot_hold_is_written_as_an_escape(text, expected):
     """A lone surrogate is no text in JSON; a pair of them is one character and stays."""
-    found = written(lambda writer: writer.fields({"a": text, "b": [text, {text: text}], "c": (text,)}))
-    assert {"a": expected, "b": [expected, {expected: expected}], "c": [expected]} == found["result"]
+    found = written(lambda writer: writer.fields({"a": text, "b": [text, {text: text}, 1], "c": (text,)}))
+    assert {"a": expected, "b": [expected, {expected: expected}, 1], "c": [expected]} == found["result"]
 
 
 def test_the_schema_is_a_schema_and_refuses_what_is_none():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -119,12 +120,19 @@ def test_a_reader_that_leaves_is_told_nothing(coffer, repo, tree):
     assert 1 == process.returncode
 
 
-def test_an_output_that_is_full_is_an_error(coffer, repo):
-    """/dev/full refuses every byte; the run says so in one line."""
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+def test_an_output_that_is_full_is_an_error(coffer, repo, unbuffered):
+    """/dev/full refuses every byte, when it is written or when it is flushed; the run says so in one line."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
-        done = subprocess.run([PROGRAM, "stats"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [PROGRAM, "stats"], stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment
+        )
     assert 1 == done.returncode
-    assert "coffer: output cannot be written: No space left on device" == done.stderr.splitlines()[0]
+    assert [
+        "coffer: output cannot be written: No space left on device",
+        "HINT: Is the disk that the output goes to full?",
+    ] == done.stderr.splitlines()
 
 
 def test_verbose_says_what_the_store_was_asked(coffer, repo):

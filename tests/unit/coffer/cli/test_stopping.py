@@ -30,7 +30,7 @@ def test_work_that_can_stop_is_asked_to(run, number, capfd):
         os.kill(os.getpid(), number)
         assert run.stop.wait(10)
     assert former is signal.getsignal(number)
-    assert "stopping at a checkpoint; once more to leave at once" in capfd.readouterr().err
+    assert "stopping; once more to leave at once" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -109,7 +109,7 @@ def test_a_backup_that_is_stopped_leaves_a_state_to_go_on_from(coffer, slow_back
     assert (1, "interrupted") == (stopped.code, stopped.envelope["error"]["code"])
     assert [
         "",
-        "coffer: stopping at a checkpoint; once more to leave at once",
+        "coffer: stopping; once more to leave at once",
         "coffer: backup of 's': stopped by request",
         "HINT: Run the same backup again: it goes on from where it stopped.",
     ] == err.splitlines()

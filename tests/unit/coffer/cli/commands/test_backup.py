@@ -194,6 +194,12 @@ performance_config:
             s["source"] for s in coffer("snapshots", "--location", "second", "--json").result["snapshots"]
         ]
 
+    def test_it_goes_to_the_repository_that_is_named(self, coffer, policy, repo, tmp_path):
+        """COFFER_REPOSITORY or --repo is nearer than the policy's locations; the settings stay the policy's."""
+        assert 0 == coffer("backup", "--source", "home").code
+        assert ["home"] == [s["source"] for s in coffer("snapshots", "--json").result["snapshots"]]
+        assert not (tmp_path / "one").exists()
+
     def test_paths_into_a_location_of_the_policy_use_its_settings(self, coffer, policy, tree, monkeypatch):
         """`coffer backup PATHS` without a repository goes to the policy's first location, at the policy's level."""
         seen = {}
