@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from coffer.sources.filesystem import blockcut
 from tests.harness.backups import Workbench, folder_for_everybody, unprivileged, write_tree
 from tests.harness.snapshots import disk_tree
 
@@ -227,6 +228,26 @@ class TestChanged:
         second = tree.back_up()
         assert (1, 504) == (second.stats["files_changed"], second.stats["read_bytes"])
         tree.assert_saved(second)
+
+    def test_the_second_name_of_a_file_that_changed_since_is_read_too(self, bench, monkeypatch):
+        """The content that was read under the first name is taken for the second only while the file is the same."""
+        monkeypatch.setattr(blockcut, "MIN_ENTRIES", 1)
+        monkeypatch.setattr(blockcut, "_MEAN_BEYOND", 1)
+        write_tree(bench.root, {"a/x": b"s" * 500})
+        (bench.root / "b").mkdir()
+        os.link(bench.root / "a" / "x", bench.root / "b" / "x")
+        real = os.scandir
+
+        def scandir(path):
+            if path == os.fsencode(bench.root / "b"):
+                append(bench.root / "a" / "x")
+            return real(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+        result = bench.back_up()
+        saved = bench.saved(result)
+        assert b"s" * 500 == saved[stored(bench.root / "a" / "x")].content
+        assert b"s" * 500 + b"grown" == saved[stored(bench.root / "b" / "x")].content
 
     def test_a_small_file_that_grows_large_is_saved_as_a_large_one(self, tree, monkeypatch):
         """It grew beyond what is bundled before it was read again."""
