@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def told_to_airflow(log: Logger) -> Iterator[None]:
+def told_to_airflow(log: Logger | logging.Logger) -> Iterator[None]:
     """Log the message and the hint of an error of the engine, and raise what Airflow acts upon.
 
     Raises:

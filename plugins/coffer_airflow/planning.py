@@ -5,6 +5,7 @@ Plain functions on plain values: the DAG hands them to Airflow, and a test calls
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +17,9 @@ from coffer.clock import SYSTEM_CLOCK, utc_from_ns
 from coffer.config.filetree import FileTreeSource
 from coffer.config.policy import Policy
 from coffer_airflow.dag_defaults import policy_of_dags
+from coffer_airflow.failures import told_to_airflow
+
+log = logging.getLogger(__name__)
 
 BY_HAND = "manual"
 # A run that ends itself leaves this much of its time for the checkpoint and the tasks behind it [part of the whole].
@@ -60,13 +64,14 @@ def plan_checks(snapshots: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def plan_run(*, params: Mapping[str, Any], dag_run: Any, logical_date: datetime | None = None) -> list[dict[str, Any]]:
     """Plan a run by the policy as it is now; the names of the arguments are those of Airflow's context."""
-    return plan_snapshots(
-        policy_of_dags(),
-        run_type=getattr(dag_run.run_type, "value", dag_run.run_type),
-        fired_at=logical_date,
-        now=utc_from_ns(SYSTEM_CLOCK.now_ns()),
-        params=params,
-    )
+    with told_to_airflow(log):
+        return plan_snapshots(
+            policy_of_dags(),
+            run_type=getattr(dag_run.run_type, "value", dag_run.run_type),
+            fired_at=logical_date,
+            now=utc_from_ns(SYSTEM_CLOCK.now_ns()),
+            params=params,
+        )
 
 
 def summarise(snapshots: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

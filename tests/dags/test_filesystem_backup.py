@@ -53,6 +53,16 @@ def test_a_run_by_hand_outside_the_window_fails_at_once(installation, filesystem
     assert "snapshot" not in returned
 
 
+def test_a_policy_that_was_broken_meanwhile_fails_at_once(installation, filesystem_backup):
+    """The mistake is permanent: no further try."""
+    from coffer_airflow.dag_defaults import policy_of_dags
+
+    installation.policy.write_text("timezone: Mars/Olympus\n")
+    policy_of_dags.cache_clear()
+    state, _, states = run_dag(filesystem_backup)
+    assert ("failed", ["failed"]) == (state, states["plan"])
+
+
 def test_a_source_that_fails_does_not_keep_the_others_from_being_saved(installation, filesystem_backup):
     """The other one is saved and checked, and the run fails all the same."""
     installation.tree("docs").rename(installation.folder / "away")
@@ -101,5 +111,6 @@ def _shut_the_window(installation):
 
     hour = (datetime.now(UTC).hour + 6) % 23
     with installation.policy.open("a") as file:
+        file.write(f'filesystem_backup: {{schedule: "0 {hour} * * *"}}\n')
         file.write(f'performance_config: {{scheduling: {{backup_window: "{hour:02}:00-{hour + 1:02}:00"}}}}\n')
     policy_of_dags.cache_clear()
