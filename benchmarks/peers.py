@@ -223,6 +223,8 @@ class Coffer:
             # What Coffer remembers outside the store belongs to this repository alone.
             ("XDG_CACHE_HOME", str(self.home / "cache")),
             ("XDG_STATE_HOME", str(self.home / "state")),
+            # As on a user's machine: compiled modules are kept, by the untimed init at the latest (docs/adr/0016).
+            ("PYTHONDONTWRITEBYTECODE", ""),
         )
         return Command(argv=(self._program, *arguments), env=environment)
 
