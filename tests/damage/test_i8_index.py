@@ -39,6 +39,13 @@ def test_a_segment_that_is_damaged_costs_nothing_but_an_error(history, store, at
     assert_all_restorable(history, store)
 
 
+@pytest.mark.parametrize("at", range(6))
+def test_the_index_knows_all_chunks_in_spite_of_a_damaged_segment(history, store, at):
+    """Also for who asks the index itself and reads no chunk, as `coffer stats` does."""
+    store.flip_bit(history.names("index/")[at], 100)
+    assert history.bench.reopen().index().totals() == history.open(store).index().totals()
+
+
 def test_without_any_segment_everything_is_restorable(history, store):
     """Rebuilt from packs alone."""
     for name in history.names("index/"):
