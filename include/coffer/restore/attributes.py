@@ -12,14 +12,14 @@ import stat
 
 from coffer.repository.blocks import GID, MODE, MTIME, UID, Row
 from coffer.restore.decision import Powers
-from coffer.restore.folders import ACL_ACCESS, ACL_DEFAULT, Folder, drop_xattr
-from coffer.restore.ledger import Xattrs
+from coffer.restore.folders import ACL_ACCESS, ACL_DEFAULT, OPEN_FOLDER, Folder, drop_xattr
+from coffer.restore.ledger import FolderNote, Xattrs
 from coffer.restore.spec import IssueLog
 
 _NOBODY = (1 << 32) - 1  # to chown(2) it means "leave it": no file has it, so an entry that says so is false
 _SET_IDS = stat.S_ISUID | stat.S_ISGID
 _PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_ACLS = (ACL_ACCESS, ACL_DEFAULT)
+ACLS = (ACL_ACCESS, ACL_DEFAULT)
 
 
 class Attributes:
@@ -29,6 +29,7 @@ class Attributes:
         self._powers = powers
         self._warnings = warnings
         self._owner_warned = False
+        self.unset_xattrs: set[str] = set()  # names that some file could not be given; a verification passes over them
 
     def set_file(self, fd: int, path: bytes, row: Row, xattrs: Xattrs, folder: Folder) -> None:
         """Set everything of a new regular file that is open for writing."""
@@ -43,11 +44,24 @@ class Attributes:
             return
         self._set(fd, path, row, xattrs, owned=owned, exactly=folder.inherits_acl)
 
-    def set_folder(self, fd: int, path: bytes, row: Row, xattrs: Xattrs) -> None:
-        """Set everything of a folder whose contents are finished."""
-        status = os.fstat(fd)
-        owned = (row[UID], row[GID]) == (status.st_uid, status.st_gid)
-        self._set(fd, path, row, xattrs, owned=owned, exactly=True)
+    def set_folder(self, parent: Folder, name: bytes, note: FolderNote) -> None:
+        """Set everything of a folder whose contents are finished.
+
+        Raises:
+            OSError: It is not there any more.
+        """
+        fd = os.open(name, OPEN_FOLDER, dir_fd=parent.fd)
+        try:
+            row = note.row
+            if note.made and parent.gid != -1:
+                owner = self._powers.uid, parent.gid
+            else:
+                status = os.fstat(fd)
+                owner = status.st_uid, status.st_gid
+            owned = (row[UID], row[GID]) == owner
+            self._set(fd, note.path, row, note.xattrs, owned=owned, exactly=not note.made)
+        finally:
+            os.close(fd)
 
     def set_node(self, folder: Folder, name: bytes, path: bytes, row: Row, xattrs: Xattrs) -> None:
         """Set everything of a new fifo or device node, without opening it.
@@ -121,7 +135,7 @@ class Attributes:
         try:
             # Only ACLs come by themselves, from the folder above; other names may be the system's own (SELinux).
             for name in set(os.listxattr(target)) - wanted if exactly else ():
-                if name in _ACLS or name.startswith("user."):
+                if name in ACLS or name.startswith("user."):
                     drop_xattr(target, name)
         except OSError as error:
             self._warn(path, "xattr", error)
@@ -129,6 +143,7 @@ class Attributes:
             try:
                 os.setxattr(target, key, value)
             except (OSError, ValueError) as error:
+                self.unset_xattrs.add(os.fsdecode(key))
                 self._warn(path, "xattr", error, what=f"extended attribute {os.fsdecode(key)!r}")
 
     def _warn(self, path: bytes, code: str, error: Exception, what: str = "") -> None:

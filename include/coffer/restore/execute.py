@@ -23,6 +23,7 @@ from coffer.restore.ledger import Ledger, WaitingLink
 from coffer.restore.nodes import NodeMaker
 from coffer.restore.placing import PER_FILE, Placer, Plain
 from coffer.restore.plan import summarise
+from coffer.restore.readback import ReadBack, Restored
 from coffer.restore.selection import Selection
 from coffer.restore.spec import IssueLog, RestoreOptions, RestoreResult
 from coffer.restore.target import Target
@@ -31,6 +32,7 @@ from coffer.restore.workers import Workers, worker_count
 
 _LARGE_FILES = 64  # open at a time: descriptors, beside those of folders
 _PLAIN_BATCH = 512  # entries without content in one job
+_VERIFY_BATCH = 512  # entries in one job, or more where a folder has more
 _WAIT_S = 0.2  # between two looks whether the run has ended, while waiting for a large file to be done [s]
 
 
@@ -353,7 +355,42 @@ class _Run:
     # ----------------------------------------------------------------------------------------------- the end
 
     def _verify(self) -> None:
+        """Read back every entry that was restored or found right; failures and what was kept unseen are passed over."""
         self.progress.phase = "verifying"
+        ids, manifest = self.repo.keyring.ids, self.selection.manifest
+        read_back = ReadBack(
+            self.folders, manifest, self.repo.reader(), ids, self.attributes, self.powers, self.failures
+        )
+        batch: list[Restored] = []
+        for ordinal in self.selection.ordinals:
+            for group in self._groups_again(ordinal):
+                self._check_stop()
+                for at in self.selection.pick(group).rows:
+                    if not self.ledger.passed_over(join(group.folder, group.names[at])):
+                        extras = group.extras.get(at, NO_EXTRAS)
+                        row = Restored(group.folder, group.names[at], group.rows[at], extras, group.contents.get(at))
+                        batch.append(row)
+                if len(batch) >= _VERIFY_BATCH:
+                    self._submit_check(read_back, batch)
+                    batch = []
+        self._submit_check(read_back, batch)
+        self.workers.drain()
+        self._check_stop()
+
+    def _groups_again(self, ordinal: int) -> list[Group]:
+        try:
+            return self.selection.groups(ordinal)
+        except PermanentError:
+            return []  # named as a failure when it was to be restored
+
+    def _submit_check(self, read_back: ReadBack, batch: list[Restored]) -> None:
+        def check(placer: Placer) -> None:
+            for entry in batch:
+                if self.workers.halted:
+                    return
+                placer.writer.tally.verified_files += read_back.check(entry)
+
+        self.workers.submit(check)
 
     def _report(self, folder: bytes) -> None:
         tallies = [state.writer.tally for state in self.workers.states]

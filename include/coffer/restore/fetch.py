@@ -20,10 +20,11 @@ from coffer.restore.files import Part, SmallFile
 
 Item = SmallFile | Part
 
-WINDOW_CHUNKS = 16  # a copied file refers back by a few chunks at the most, or by very many
-WINDOW_ITEMS = 24_000  # about 15 MB
+WINDOW_CHUNKS = 256  # only what waits is kept, no content: a copied file refers back, often by many chunks
+WINDOW_ITEMS = 50_000  # about 25 MB
 CHUNK_ITEMS = 8_000  # of one chunk; a chunk of more (of files of some bytes) is read again for the rest
 SPAN_BYTES = 4 << 20  # of one read [bytes]; a larger chunk is read by itself
+_EARLY_CHUNKS = 4  # so many are sent off before the window is full where workers wait
 _GAP_BYTES = 64 << 10  # read and thrown away rather than asked for apart [bytes]
 
 
@@ -84,7 +85,7 @@ class Window:
             where = self._reader.locate(chunk_id)
             if where.type != TYPE_DATA:
                 raise ObjectCorruptError(f"chunk {chunk_id.hex()[:12]}: of type {where.type}, expected {TYPE_DATA}")
-            if len(self._chunks) >= WINDOW_CHUNKS or (self._chunks and self._is_hungry()):
+            if len(self._chunks) >= WINDOW_CHUNKS or (len(self._chunks) >= _EARLY_CHUNKS and self._is_hungry()):
                 self._send_oldest()
             wanted = self._chunks[chunk_id] = Wanted(chunk_id, where, [])
         self._newest = wanted
@@ -145,8 +146,7 @@ def read_span(
         sealed = memoryview(backend.get(name, first.offset, length))
     except PermanentError as error:
         if len(span.chunks) == 1:
-            fail(span.chunks[0], error)
-            return 0
+            return _read_elsewhere(reader, span.chunks[0], error, take, fail)
         return sum(read_span(backend, reader, Span((wanted,)), take, fail) for wanted in span.chunks)
     for wanted in span.chunks:
         where = wanted.where
@@ -159,3 +159,20 @@ def read_span(
         take(wanted, data)
         del data
     return length
+
+
+def _read_elsewhere(
+    reader: ChunkReader,
+    wanted: Wanted,
+    error: PermanentError,
+    take: Callable[[Wanted, bytes], None],
+    fail: Callable[[Wanted, PermanentError], None],
+) -> int:
+    """Read a chunk whose pack is not there from another pack that holds it too, if one does."""
+    try:
+        data = reader.read(wanted.chunk_id, TYPE_DATA)
+    except PermanentError:
+        fail(wanted, error)
+        return 0
+    take(wanted, data)
+    return wanted.where.sealed_length

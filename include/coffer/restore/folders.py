@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from coffer.errors import RestoreTargetError, RestoreUnsafePathError
 
 CAPACITY = 128  # idle folders kept open; far below the usual limit of 1024 descriptors
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PRIVATE = 0o700  # of a folder until its attributes are set: nobody else gets in before
 ACL_DEFAULT = "system.posix_acl_default"
 ACL_ACCESS = "system.posix_acl_access"
@@ -42,6 +42,8 @@ def require_safe_folder(path: bytes) -> None:
 class Folder:
     """An open folder of the target.
 
+    Where this run made it, what a new file in it gets follows from the folder above and is not asked for again.
+
     Attributes:
         path: Below the target, as in the snapshot.
         fd: Its descriptor.
@@ -52,20 +54,25 @@ class Folder:
         dropped: The cache has let go of it; the last user closes it.
     """
 
-    __slots__ = ("device", "dropped", "fd", "fresh", "gid", "inherits_acl", "path", "users")
+    __slots__ = ("dropped", "fd", "fresh", "gid", "inherits_acl", "path", "users")
 
-    def __init__(self, path: bytes, fd: int, status: os.stat_result, *, fresh: bool) -> None:
-        self.path, self.fd, self.fresh = path, fd, fresh
-        self.device = status.st_dev
-        # With setgid, or a file system mounted "grpid", a new file takes the folder's group: where that is the user's
-        # own anyway, both rules agree.
-        self.gid = status.st_gid if status.st_gid == os.getegid() else -1
-        self.inherits_acl = _has_default_acl(fd)
+    def __init__(self, path: bytes, fd: int, *, fresh: bool, gid: int, inherits_acl: bool) -> None:
+        self.path, self.fd, self.fresh, self.gid, self.inherits_acl = path, fd, fresh, gid, inherits_acl
         self.users = 1
         self.dropped = False
 
 
-def _has_default_acl(fd: int) -> bool:
+def sure_gid(status: os.stat_result) -> int:
+    """Return the group that a new file in a folder gets, -1 where that is not certain.
+
+    With setgid, or on a file system mounted "grpid", it is the folder's; else the user's. Where these are the same,
+    every rule agrees.
+    """
+    return status.st_gid if status.st_gid == os.getegid() else -1
+
+
+def has_default_acl(fd: int) -> bool:
+    """Say whether new files in a folder inherit an ACL."""
     try:
         return ACL_DEFAULT in os.listxattr(fd)
     except OSError:
@@ -95,9 +102,11 @@ class Folders:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._open: OrderedDict[bytes, Folder] = OrderedDict()
-        self._root = Folder(b"", root_fd, os.fstat(root_fd), fresh=is_fresh(b""))
+        status = os.fstat(root_fd)
+        acl = has_default_acl(root_fd)
+        self._root = Folder(b"", root_fd, fresh=is_fresh(b""), gid=sure_gid(status), inherits_acl=acl)
         self._root.users = 1 << 60  # never closed but by close()
-        self.devices: dict[int, bytes] = {self._root.device: b""}  # a folder on each file system that was entered
+        self.devices: dict[int, bytes] = {status.st_dev: b""}  # a folder on each file system that was entered
 
     def close(self) -> None:
         """Close every descriptor. Nobody may be using a folder."""
@@ -149,8 +158,12 @@ class Folders:
         return self._root, rest
 
     def _open_below(self, parent: Folder, name: bytes) -> Folder:
-        fd = os.open(name, _OPEN, dir_fd=parent.fd)
+        fd = os.open(name, OPEN_FOLDER, dir_fd=parent.fd)
         path = parent.path + b"/" + name if parent.path else name
+        if parent.gid != -1 and self._is_fresh(path):
+            folder = Folder(path, fd, fresh=True, gid=parent.gid, inherits_acl=False)
+            self._keep(folder)
+            return folder
         try:
             status = os.fstat(fd)
             if (status.st_dev, status.st_ino) == self._forbidden:
@@ -158,10 +171,13 @@ class Folders:
                     f"folder {os.fsdecode(path)!r}: is the repository itself",
                     hint="Choose another target, or leave the repository's folder out with --exclude.",
                 )
-            folder = Folder(path, fd, status, fresh=self._is_fresh(path))
+            acl = has_default_acl(fd)
+            folder = Folder(path, fd, fresh=self._is_fresh(path), gid=sure_gid(status), inherits_acl=acl)
         except BaseException:
             os.close(fd)
             raise
+        with self._lock:
+            self.devices.setdefault(status.st_dev, path)
         self._keep(folder)
         return folder
 
@@ -184,7 +200,7 @@ class Folders:
             self._drop_inherited_acl(parent, name)
 
     def _drop_inherited_acl(self, parent: Folder, name: bytes) -> None:
-        fd = os.open(name, _OPEN, dir_fd=parent.fd)
+        fd = os.open(name, OPEN_FOLDER, dir_fd=parent.fd)
         try:
             for attribute in (ACL_DEFAULT, ACL_ACCESS):
                 drop_xattr(fd, attribute)
@@ -193,7 +209,6 @@ class Folders:
 
     def _keep(self, folder: Folder) -> None:
         with self._lock:
-            self.devices.setdefault(folder.device, folder.path)
             before = self._open.pop(folder.path, None)
             if before is not None:  # another thread was faster: both are the same folder, the younger one stays
                 self._drop(before)

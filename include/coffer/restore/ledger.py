@@ -75,6 +75,7 @@ class Ledger:
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
             self._db.execute(f"PRAGMA {pragma}")
         self._db.executescript(_SCHEMA)
+        self._db.execute("BEGIN")  # never committed: nothing is to outlive the run, and each commit would cost
 
     def close(self) -> None:
         """Forget everything."""

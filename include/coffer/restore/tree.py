@@ -11,7 +11,7 @@ from coffer.repository.blocks import NO_EXTRAS, Extras, Row
 from coffer.restore.attributes import Attributes
 from coffer.restore.decision import Powers, decide
 from coffer.restore.files import Tally, describe, join, refusal
-from coffer.restore.folders import PRIVATE, Folder, Folders, is_folder, look
+from coffer.restore.folders import OPEN_FOLDER, PRIVATE, Folder, Folders, is_folder, look
 from coffer.restore.ledger import Ledger
 from coffer.restore.spec import Action, IssueLog, Overwrite
 
@@ -128,7 +128,7 @@ class Tree:
         """Let the owner of a folder that forbids it write into it, until its own mode is set again."""
         if self._powers.is_root or self._overwrite is Overwrite.NEVER:
             return
-        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
+        fd = os.open(name, OPEN_FOLDER, dir_fd=parent.fd)
         try:
             status = os.fstat(fd)
             if status.st_uid == self._powers.uid and status.st_mode & PRIVATE != PRIVATE:
@@ -145,8 +145,9 @@ class Tree:
                 if note.made:
                     self._warnings.add(note.path, "attributes", "not set: its entry in the snapshot could not be read")
                 continue
+            above, _, name = note.path.rpartition(b"/")
             try:
-                with self._folders.opened(note.path) as folder:
-                    self._attributes.set_folder(folder.fd, note.path, note.row, note.xattrs)
+                with self._folders.opened(above) as parent:
+                    self._attributes.set_folder(parent, name, note)
             except (OSError, PermanentError) as error:
                 self._warnings.add(note.path, "attributes", f"not set: {describe(error)[1]}")
