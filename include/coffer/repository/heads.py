@@ -54,6 +54,11 @@ class HeadStore:
                 out.flush()
                 os.fsync(out.fileno())
             temporary.replace(file)
+            folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder_fd)
+            finally:
+                os.close(folder_fd)
         except OSError:
             return False
         return True

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from coffer.crypto.hashing import IdKeys
-from coffer.errors import CofferError
+from coffer.errors import CofferError, SizeLimitError
 from coffer.ids import ChunkId
 from coffer.repository.blocks import MAX_BLOCK_EXTENTS, SIZE, Group, encode_content, encode_stable, encode_times
 from coffer.repository.entries import Content
@@ -94,6 +94,11 @@ class ManifestDraft:
         refs = [block if isinstance(block, BlockRef) else block.ref() for block in self._blocks]
         sparse = self._sparse(index, parent, sequence) if parent is not None else frozenset()
         root = encode_root(refs, sparse)
+        if len(root) > MAX_RAW_BYTES:
+            raise SizeLimitError(
+                f"manifest: root of {len(root)} bytes for {len(refs)} blocks, over the cap of {MAX_RAW_BYTES}",
+                hint="Divide the source into several: one holds about 300 million files at the most.",
+            )
         pending = self._writer.submit([root], len(root), TYPE_ROOT)
         self._writer.flush_meta()
         return pending.chunk_id

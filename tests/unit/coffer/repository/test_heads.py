@@ -83,6 +83,15 @@ def test_the_file_is_the_one_of_the_format(tmp_path):
     assert (f"{REPOSITORY.hex()}.json", {"tag": [1, "a" * 64]}) == (file.name, json.loads(file.read_bytes()))
 
 
+def test_the_new_name_is_durable_too(tmp_path, monkeypatch):
+    """The file is synced, and then the folder that names it."""
+    synced = []
+    whole = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(stat.S_IFMT(os.fstat(fd).st_mode)), whole(fd)))
+    assert HeadStore(tmp_path).remember(REPOSITORY, "tag", OLD)
+    assert [stat.S_IFREG, stat.S_IFDIR] == synced
+
+
 @pytest.mark.parametrize(
     ("variables", "folder"),
     [

@@ -19,6 +19,7 @@ from coffer.repository.pack import (
     PackBuilder,
     iter_rows,
     open_table,
+    pack_size,
     parse_trailer,
     read_table,
 )
@@ -183,6 +184,16 @@ def test_a_table_cut_short_is_corrupt():
     """It is whole rows, or nothing."""
     with pytest.raises(ObjectCorruptError, match="cut short"):
         list(iter_rows(PACK_ID, bytes(ROW.size + 1)))
+
+
+def test_a_table_tells_the_size_of_its_pack():
+    """Frames lie end to end, so the size follows; a gap or an overlap is no writer's work."""
+    pack = _build()
+    assert pack.size_bytes == pack_size(pack.pack_id, pack.table)
+    first = ROW.pack(chunk_id(1), 80, 26, 10, 1, 0)
+    assert 80 + 52 + 2 * 46 + 16 + 20 == pack_size(pack.pack_id, first + ROW.pack(chunk_id(2), 106, 26, 10, 1, 0))
+    with pytest.raises(ObjectCorruptError, match="frame 1 is not where it should be"):
+        pack_size(pack.pack_id, first + ROW.pack(chunk_id(2), 107, 26, 10, 1, 0))
 
 
 @pytest.mark.parametrize(

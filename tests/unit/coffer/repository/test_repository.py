@@ -276,6 +276,16 @@ def test_a_damaged_snapshot_is_an_error_and_no_absence(store, repo, clock):
         repo.snapshots()
 
 
+def test_damaged_snapshots_can_be_gathered_while_the_others_are_listed(store, repo, clock):
+    """For whoever reports: all that can be read, and an error for each that cannot."""
+    kept = commit_snapshot(repo, clock)
+    harmed = commit_snapshot(repo, clock)
+    store.flip_bit(harmed.name, -1)
+    damages = []
+    assert [kept] == repo.snapshots(damages=damages)
+    assert [harmed.name] == [damage.details["object"] for damage in damages]
+
+
 # ------------------------------------------------------------------------------------------------ reading
 
 

@@ -226,6 +226,16 @@ def _twice(store, name, parts, put):
     raise ObjectExistsError("there already")
 
 
+def test_packs_that_no_segment_names_yet_are_told(make_writer):
+    """A run that fails leaves them to the next; after a flush there are none."""
+    writer = make_writer(MemoryBackend(), pack_size_bytes=1)
+    chunk = _submit(writer, TEXT)
+    writer._drain()
+    assert [chunk.chunk_id] == [found for _, table in writer.unnamed for found in pack_ids(table)]
+    writer.flush_data()
+    assert [] == writer.unnamed
+
+
 @pytest.mark.parametrize("length", [0, -1, MAX_RAW_BYTES + 1])
 def test_a_chunk_of_an_impossible_length_is_the_programmers_mistake(make_writer, length):
     """None is empty, none is over the cap of reading (I7)."""

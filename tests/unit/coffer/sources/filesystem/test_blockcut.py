@@ -116,3 +116,14 @@ class TestFingerprint:
             row[CTIME] = 11
             seen.add(fingerprint([Group(b"a", [b"x", b"y"], [tuple(row), ROW])]))
         assert 4 == len(seen)
+
+
+@pytest.mark.parametrize("column", [MTIME, CTIME])
+def test_a_fingerprint_tells_times_that_take_more_than_64_bits(column):
+    """A file system may hold times beyond the year 2262: each still counts, and none ends the run."""
+    prints = set()
+    for time_ns in (1 << 62, (1 << 63) - 1, 1 << 63, (1 << 63) + 1, -(1 << 63) - 1, 1 << 90):
+        row = list(ROW)
+        row[column] = time_ns
+        prints.add(fingerprint([Group(b"a", [b"b"], [tuple(row)])]))
+    assert 6 == len(prints)

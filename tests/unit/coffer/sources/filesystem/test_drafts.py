@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from coffer.errors import ObjectCorruptError
+from coffer.errors import ObjectCorruptError, SizeLimitError
 from coffer.repository.manifest import ManifestReader
 from coffer.repository.writer import ChunkWriter
 from coffer.sources.filesystem import blockcut, drafts
@@ -123,3 +123,13 @@ class TestAccount:
         second = bench.back_up()
         assert frozenset() == bench.repo.manifest(second.snapshot).root.sparse
         bench.assert_saved(second)
+
+
+def test_a_root_too_large_for_a_chunk_is_one_clear_error(bench, small_blocks, monkeypatch):
+    """Some 300 million entries: the run says what the remedy is, and commits nothing."""
+    monkeypatch.setattr(drafts, "MAX_RAW_BYTES", 4096)
+    write_tree(bench.root, {f"{n:02}/{m:03}": b"" for n in range(60) for m in range(40)})
+    with pytest.raises(SizeLimitError, match="manifest: root of") as caught:
+        bench.back_up()
+    assert caught.value.hint.startswith("Divide the source")
+    assert [] == bench.repo.snapshots()
