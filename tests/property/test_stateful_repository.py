@@ -74,7 +74,8 @@ class RepositoryMachine(RuleBasedStateMachine):
         self.draw = random.Random(seed)
         self.clock = ManualClock(time.time_ns() + 3_600_000_000_000)
         self.store = TamperableMemoryBackend()
-        self.repo = Repository.create(self.store, KEY, chunking=SMALL_CHUNKS, clock=self.clock)
+        Repository.create(self.store, KEY, chunking=SMALL_CHUNKS, clock=self.clock)
+        self._open()
         self.model: dict[str, Tree] = {}
 
     def teardown(self) -> None:
@@ -177,19 +178,20 @@ class RepositoryMachine(RuleBasedStateMachine):
     def _back_up_with(self, fault: Fault, expected: type[BaseException], *, go_on: bool) -> object:
         committed = {info.name for info in self.store.list("snapshots/")}
         tree = disk_tree(self.root)
-        backend = self.repo.backend
-        self.repo.backend = FaultyBackend(self.store, [fault])
+        fault.call += self.backend.call_count
+        self.backend.plan = [fault]
         try:
-            return self._note(self._run())
+            result = self._run()
         except expected:
             # The commit may have happened before the fault: then it counts.
             new = {info.name for info in self.store.list("snapshots/")} - committed
             self.model |= dict.fromkeys((name for name in new if self._is_snapshot(name)), tree)
             return multiple()
         finally:
-            self.repo.backend = backend
+            self.backend.plan = []
             if not go_on:
                 self._open()
+        return self._note(result)
 
     @rule()
     def reopen(self) -> None:
@@ -210,7 +212,8 @@ class RepositoryMachine(RuleBasedStateMachine):
         self._open()
 
     def _open(self) -> None:
-        self.repo = Repository.open(self.store, KEY, clock=self.clock)
+        self.backend = FaultyBackend(self.store)
+        self.repo = Repository.open(self.backend, KEY, clock=self.clock)
 
     def _run(self, *, stop: threading.Event | None = None, force_read: bool = False) -> BackupResult:
         self.clock.advance(60)
