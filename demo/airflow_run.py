@@ -32,13 +32,13 @@ def load_dag(dag_id: str) -> DAG:
     """Return a DAG of dags/, parsed as Airflow's dag-processor does.
 
     Raises:
-        RuntimeError: A file of dags/ cannot be imported.
+        ImportError: A file of dags/ cannot be imported.
     """
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag()
     if bag.import_errors:
-        raise RuntimeError("\n".join(bag.import_errors.values()))
+        raise ImportError("\n".join(bag.import_errors.values()))
     dag: Any = bag.dags[dag_id]
     # Airflow 3.3.2 ends `dag.test()` of a DAG with a deadline in an AttributeError (apache/airflow#73428).
     dag.deadline = None
