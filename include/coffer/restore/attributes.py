@@ -84,11 +84,13 @@ class Attributes:
         try:
             if (row[UID] != self._powers.uid or row[GID] != folder.gid) and self._may_chown(path, row):
                 os.chown(name, row[UID], row[GID], dir_fd=folder.fd, follow_symlinks=False)
-            # The descriptor's own entry in /proc stands for the folder itself; the name below it is not followed.
-            for key, value in xattrs:
-                os.setxattr(b"/proc/self/fd/%d/%b" % (folder.fd, name), key, value, follow_symlinks=False)
+        except OSError as error:
+            self._warn(path, "owner", error)
+        # The descriptor's own entry in /proc stands for the folder itself; the name below it is not followed.
+        self._put_xattrs(b"/proc/self/fd/%d/%b" % (folder.fd, name), path, xattrs, follow=False)
+        try:
             os.utime(name, ns=(row[MTIME], row[MTIME]), dir_fd=folder.fd, follow_symlinks=False)
-        except (OSError, ValueError) as error:
+        except OSError as error:
             self._warn(path, "attributes", error)
 
     # ----------------------------------------------------------------------------------------------- pieces
@@ -139,9 +141,12 @@ class Attributes:
                     drop_xattr(target, name)
         except OSError as error:
             self._warn(path, "xattr", error)
+        self._put_xattrs(target, path, xattrs)
+
+    def _put_xattrs(self, target: int | bytes, path: bytes, xattrs: Xattrs, *, follow: bool = True) -> None:
         for key, value in xattrs:
             try:
-                os.setxattr(target, key, value)
+                os.setxattr(target, key, value, follow_symlinks=follow)
             except (OSError, ValueError) as error:
                 self.unset_xattrs.add(os.fsdecode(key))
                 self._warn(path, "xattr", error, what=f"extended attribute {os.fsdecode(key)!r}")

@@ -186,7 +186,8 @@ class _Run:
         for number, group in enumerate(groups):
             self._check_stop()
             self._take_group(ordinal, number, group)
-            self._report(group.folder)
+            self.progress.current = group.folder
+            self._report()
 
     def _take_group(self, ordinal: int, number: int, group: Group) -> None:
         picked = self.selection.pick(group)
@@ -292,7 +293,7 @@ class _Run:
 
     def _submit_span(self, span: Span) -> None:
         self.workers.submit(lambda placer: placer.take_span(span))
-        self._report(self.progress.current)
+        self._report()
 
     def _flush_plain(self) -> None:
         batch, self._plain = self._plain, []
@@ -302,7 +303,7 @@ class _Run:
     def _drain(self) -> None:
         self.window.drain()
         self._flush_plain()
-        self.workers.drain()
+        self.workers.drain(self._report)
         self._check_stop()
 
     # ----------------------------------------------------------------------------------------------- hard links
@@ -374,7 +375,7 @@ class _Run:
                     self._submit_check(read_back, batch)
                     batch = []
         self._submit_check(read_back, batch)
-        self.workers.drain()
+        self.workers.drain(self._report)
         self._check_stop()
 
     def _groups_again(self, ordinal: int) -> list[Group]:
@@ -392,10 +393,9 @@ class _Run:
 
         self.workers.submit(check)
 
-    def _report(self, folder: bytes) -> None:
+    def _report(self) -> None:
         tallies = [state.writer.tally for state in self.workers.states]
         progress = self.progress
-        progress.current = folder
         progress.files_done = sum(tally.files + tally.kept for tally in tallies)
         progress.bytes_done = progress.bytes_stored = sum(tally.written_bytes for tally in tallies)
 

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 Job = Callable[[T], None]
 
+_TICK_S = 0.2
 MAX_WORKERS = 8  # by default; each holds up to two spans and a chunk, about 15 MB
 
 
@@ -59,13 +60,18 @@ class Workers(Generic[T]):
         self._jobs.put(job)
         self.raise_error()
 
-    def drain(self) -> None:
-        """Wait until every job is done.
+    def drain(self, tick: Callable[[], None]) -> None:
+        """Wait until every job is done; calls `tick` every now and then.
 
         Raises:
             CofferError: One failed.
         """
-        self._jobs.join()
+        done = self._jobs.all_tasks_done
+        with done:
+            while self._jobs.unfinished_tasks:
+                done.wait(_TICK_S)
+                tick()
+        tick()
         self.raise_error()
 
     def close(self) -> None:
