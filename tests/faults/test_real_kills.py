@@ -7,14 +7,17 @@ import pytest
 from tests.harness.programs import run_program
 
 # One process per kill: it opens the store, backs up, and dies before or after one of its calls. Then this process
-# looks at what is left, backs up again, and looks once more.
+# looks at what is left, backs up again, restores that, and compares it with the tree.
 KILL_AT_CALLS = """
     import os, shutil, signal, sys
     from pathlib import Path
     from coffer.backends.local import LocalBackend
+    from coffer.repository.repository import Repository
+    from coffer.restore import restore
+    from coffer.verification.compare import compare_trees
     from tests.faults.scenarios import SCENARIOS, Scenario
     from tests.harness.faulty_backend import Fault, FaultKind, FaultyBackend
-    from tests.harness.snapshots import disk_tree
+    from tests.harness.snapshots import KEY, disk_tree
     from tests.harness.soundness import assert_sound
 
     base, name, step = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -50,6 +53,11 @@ KILL_AT_CALLS = """
             after = assert_sound(store, state.expected, state.root)
             assert len(before) + 1 == len(after)
             assert [] == [path for path in (folder / ".tmp").iterdir()], "temporaries of the dead are swept"
+            target = base / "restored"
+            assert restore(Repository.open(store, KEY), again.snapshot, target).exit_code == 0
+            comparison = compare_trees(state.root, target / str(state.root).lstrip("/"))
+            assert comparison.ok, comparison.differences
+            shutil.rmtree(target)
             store.close()
             shutil.rmtree(folder)
     print(f"{killed} kills")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 from coffer.chunking.cutter import Cutter
-from coffer.errors import CofferError, InterruptedRunError, SourceContainsRepositoryError
+from coffer.errors import CofferError, InterruptedRunError, SourceContainsRepositoryError, UsageError
 from coffer.ids import ChunkId, ContentId
 from coffer.progress import Progress
 from coffer.repository import checkpoint, lease
@@ -63,12 +63,14 @@ def backup(
         stop: Once set, the run checkpoints and ends.
 
     Raises:
-        SourceMissingError, SourceContainsRepositoryError, SourceReadError: Before anything was stored.
+        UsageError, SourceMissingError, SourceContainsRepositoryError: Before anything was stored.
+        SourceReadError: A path of the source cannot be listed; what was stored before that is found by the next run.
         InterruptedRunError: `stop` was set, or the deadline came; a checkpoint was stored and the next run goes on
             there.
         BackendError, TransientError: The store failed; packs put so far are found by the next run.
         LeaseLostError: The writer was revoked; nothing was committed.
     """
+    _require_text(source.name)
     paths = resolve_paths(source)
     excludes = make_excludes(source.exclude, source.include)
     _refuse_own_repository(repo, paths, source, filtered=excludes is not None)
@@ -452,6 +454,13 @@ def _mark_racy(rows: list[Row], from_ns: int) -> tuple[list[Row], bool]:
 def _without_ctime(row: Row) -> Row:
     mode, uid, gid, size, ino, dev, nlink, mtime, _ = row
     return mode, uid, gid, size, ino, dev, nlink, mtime, 0
+
+
+def _require_text(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # an argument of the command line that was not UTF-8
+        raise UsageError(f"source name {name!r}: not text in UTF-8") from None
 
 
 def _refuse_own_repository(

@@ -79,6 +79,14 @@ def test_a_bad_pattern_is_the_users_mistake(bench):
     assert [] == bench.stored_names("leases/")
 
 
+def test_a_name_that_is_no_text_is_the_users_mistake(bench):
+    """Bytes of the command line that are not UTF-8 arrive as surrogates: no snapshot could be found by them."""
+    bench.change_source(name="caf\udce9")
+    with pytest.raises(UsageError, match=r"source name 'caf\\udce9': not text in UTF-8"):
+        bench.back_up()
+    assert [] == bench.stored_names("leases/")
+
+
 class TestOwnRepository:
     @pytest.fixture
     def local(self, tmp_path):
