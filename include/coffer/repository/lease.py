@@ -24,6 +24,7 @@ from coffer.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     RepositoryError,
+    ShortReadError,
 )
 from coffer.repository import snapshot as snapshots
 from coffer.repository.objects import read_whole
@@ -33,6 +34,7 @@ LEASE_S = 6 * 3600  # longer than a backup window (00:00-06:00) rarely needs to 
 RENEW_BEFORE_S = LEASE_S // 2
 MAX_OBJECT_BYTES = 4096  # (I7); a lease has about 170
 _NAME = re.compile(r"leases/([0-9a-f]{8})-([0-9]{8})-([0-9]{4})")
+_NUMBERS_HINT = "Was this object put by hand? 'coffer check' shows it. Move it away, or give the source a new name."
 _ATTEMPTS = 1000  # of taking a number; each loss means that another writer of this source won one
 
 
@@ -63,15 +65,28 @@ class Lease:
         return [_name(self.source_tag, self.sequence, number) for number in range(1, self.renewals + 1)]
 
 
-def acquire(backend: Backend, keyring: Keyring, source_tag: str, clock: Clock) -> Lease:
+def acquire(backend: Backend, keyring: Keyring, source_tag: str, clock: Clock, *, above: int = 0) -> Lease:
     """Take the next free number of a source; on return the lease is durable.
+
+    Args:
+        backend: The store.
+        keyring: The repository's keys.
+        source_tag: Of the source.
+        clock: Tells the deadline.
+        above: A number that was used, as this machine remembers: a store that was rolled back does not show it.
 
     Raises:
         LeaseLostError: Other writers of the same source won every time.
+        ObjectCorruptError: No number is left: an object bears the last one, as no writer does; nothing was put.
     """
-    sequence = newest_number(backend, source_tag)
+    sequence = max(above, newest_number(backend, keyring, source_tag))
     for _ in range(_ATTEMPTS):
         sequence += 1
+        if sequence > snapshots.MAX_SEQUENCE:
+            name = snapshots.object_name(source_tag, sequence - 1)
+            raise ObjectCorruptError(
+                f"source {source_tag}: no number is left after {sequence - 1}", object=name, hint=_NUMBERS_HINT
+            )
         lease = Lease(source_tag, sequence, 0, 0)
         try:
             renew(backend, keyring, lease, clock)
@@ -84,14 +99,34 @@ def acquire(backend: Backend, keyring: Keyring, source_tag: str, clock: Clock) -
     raise LeaseLostError(f"source {source_tag}: no lease after {_ATTEMPTS} attempts")
 
 
-def newest_number(backend: Backend, source_tag: str) -> int:
-    """Return the highest number that a snapshot, a mark or a lease of the source bears; 0 where there is none."""
+def newest_number(backend: Backend, keyring: Keyring, source_tag: str) -> int:
+    """Return the highest number that a snapshot, a mark or a lease of the source bears; 0 where there is none.
+
+    A stray name bears none. Nor does a lease that does not open: whoever can write to the store could use up all
+    numbers by one; if a writer made it, its name is still taken, and that decides.
+    """
     highest = 0
     for info in backend.list(f"{snapshots.PREFIX}{source_tag}-"):
-        highest = max(highest, snapshots.parse_name(info.name)[1])
-    for info in backend.list(f"{PREFIX}{source_tag}-"):
-        highest = max(highest, parse_name(info.name)[1])
+        if snapshots.is_name(info.name):
+            highest = max(highest, snapshots.parse_name(info.name)[1])
+    for name in _listed(backend, source_tag):
+        number = parse_name(name)[1]
+        if number > highest and _opens(backend, keyring, name):
+            highest = number
     return highest
+
+
+def _listed(backend: Backend, source_tag: str) -> list[str]:
+    """Return the names of a source's lease objects; a stray one among them is for `check` to report."""
+    return [info.name for info in backend.list(f"{PREFIX}{source_tag}-") if _NAME.fullmatch(info.name)]
+
+
+def _opens(backend: Backend, keyring: Keyring, name: str) -> bool:
+    try:
+        deadline_ns(backend, keyring, name)
+    except (ObjectNotFoundError, ShortReadError, RepositoryError, CryptoError):
+        return False
+    return True
 
 
 def renew(backend: Backend, keyring: Keyring, lease: Lease, clock: Clock) -> None:
@@ -154,8 +189,8 @@ def sweep(backend: Backend, keyring: Keyring, source_tag: str, clock: Clock) -> 
         (how many leases were removed, whether any unfinished one was seen: its packs may be in no index segment).
     """
     latest: dict[int, list[str]] = {}
-    for info in backend.list(f"{PREFIX}{source_tag}-"):
-        latest.setdefault(parse_name(info.name)[1], []).append(info.name)
+    for name in _listed(backend, source_tag):
+        latest.setdefault(parse_name(name)[1], []).append(name)
     removed, unfinished = 0, False
     for sequence, names in sorted(latest.items()):
         if not _ended(backend, source_tag, sequence):
@@ -164,7 +199,7 @@ def sweep(backend: Backend, keyring: Keyring, source_tag: str, clock: Clock) -> 
                 if deadline_ns(backend, keyring, max(names)) > clock.now_ns():
                     continue
                 revoke(backend, keyring, source_tag, sequence)
-            except (ObjectNotFoundError, RepositoryError, CryptoError):
+            except (ObjectNotFoundError, ShortReadError, RepositoryError, CryptoError):
                 continue
         for name in names:
             backend.delete(name)

@@ -23,6 +23,7 @@ from coffer.ids import CHUNK_ID_BYTES, SNAPSHOT_ID_BYTES
 PREFIX = "snapshots/"
 MAX_OBJECT_BYTES = 1024 * 1024  # (I7)
 FORMAT = 1
+MAX_SEQUENCE = 99_999_999  # a name has eight digits: a number with more would never be listed
 _NAME = re.compile(r"snapshots/([0-9a-f]{8})-([0-9]{8})")
 _SIGNED = b"coffer/1/snapshot\0"
 T = TypeVar("T")

@@ -62,8 +62,47 @@ def test_a_number_is_never_taken_twice():
     assert 8 == _acquire(store).sequence
     store.put(f"snapshots/{TAG}-00000012", [encode_revoked(KEYRING, f"snapshots/{TAG}-00000012")])
     assert 13 == _acquire(store).sequence
-    assert 13 == lease.newest_number(store, TAG)
-    assert 0 == lease.newest_number(store, "00000000")
+    assert 13 == lease.newest_number(store, KEYRING, TAG)
+    assert 0 == lease.newest_number(store, KEYRING, "00000000")
+
+
+def test_a_number_that_this_machine_remembers_is_not_taken_again():
+    """A store that was rolled back does not show it (I12)."""
+    store = MemoryBackend()
+    _commit(store, lease.Lease(TAG, 2, 1, 0))
+    assert 8 == lease.acquire(store, KEYRING, TAG, ManualClock(), above=7).sequence
+    assert 9 == lease.acquire(store, KEYRING, TAG, ManualClock(), above=1).sequence
+
+
+@pytest.mark.parametrize("name", ["snapshots/{}-00000001.bak", "leases/{}-00000001-0001.bak", "leases/{}-9"])
+def test_a_stray_name_stops_no_writer(name):
+    """It bears no number, and tidying up leaves it for check to report."""
+    store = MemoryBackend()
+    _commit(store, lease.Lease(TAG, 1, 1, 0))
+    store.put(name.format(TAG), [b"a copy"])
+    assert 2 == _acquire(store).sequence
+    assert (0, True) == lease.sweep(store, KEYRING, TAG, ManualClock())
+    assert name.format(TAG) in _names(store)
+
+
+def test_a_lease_that_does_not_open_uses_up_no_number():
+    """Else one false name would end all backups; where a writer made it, its name is still taken."""
+    store = TamperableMemoryBackend()
+    store.put(f"leases/{TAG}-99999999-0001", [b"x"])
+    harmed = _acquire(store)
+    assert 1 == harmed.sequence
+    store.flip_bit(harmed.object_names[0], -1)
+    assert 2 == _acquire(store).sequence
+
+
+def test_no_number_has_nine_digits():
+    """A snapshot of such a name would never be listed: it is refused before any work, and nothing is put."""
+    store = MemoryBackend()
+    _commit(store, lease.Lease(TAG, 99_999_999, 1, 0))
+    before = _names(store)
+    with pytest.raises(ObjectCorruptError, match="no number is left after 99999999"):
+        _acquire(store)
+    assert before == _names(store)
 
 
 def test_a_writer_that_loses_the_race_takes_the_next_number(monkeypatch):
