@@ -42,6 +42,7 @@ bench: setup ## Measure against restic, borg and tar; writes benchmarks/RESULTS.
 docs: setup ## Write the generated pages of docs/ anew
 	@$(BIN)/python scripts/generate_errors_md.py
 	@$(BIN)/python scripts/generate_cli_md.py
+	@$(BIN)/python scripts/generate_configuration_md.py
 
 lock: setup ## Pin anew: requirements*.in -> requirements*.txt
 	@$(BIN)/python scripts/lock_requirements.py
