@@ -48,7 +48,8 @@ class Concurrency(PolicyModel):
     max_workers: Annotated[Count, Field(ge=1, le=64)] = 4
     """Threads that compress and seal."""
     io_limit: Rate | None = None
-    """Bytes read from sources and written to local locations in a second; no limit where left out."""
+    """Bytes read from and written to a local location in a second, together; no limit where left out. How fast the
+    source itself is read is not limited."""
     network_limit: Rate | None = None
     """Bytes sent to and fetched from cloud locations in a second; no limit where left out."""
 

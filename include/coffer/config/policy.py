@@ -49,7 +49,7 @@ class Performance(NamedTuple):
 
     Attributes:
         max_workers: Threads that compress and seal.
-        io_limit_bytes_per_s: Bytes read from sources and written to local locations [bytes/s]; None is no limit.
+        io_limit_bytes_per_s: Reads of local locations and writes to them, together [bytes/s]; None is no limit.
         network_limit_bytes_per_s: Bytes sent to and fetched from cloud locations [bytes/s]; None is no limit.
         pack_size_bytes: Size of a stored object [bytes].
         compression_level: zstd level 1 to 19; None stores everything as it is.

@@ -41,6 +41,13 @@ def test_every_key_has_a_line_with_a_meaning(generator):
     assert all(cell.strip() for row in rows.values() for cell in row.strip("|").split(" | "))
 
 
+def test_the_page_says_that_the_limit_is_of_the_store_alone(generator):
+    """`io_limit` paces what passes to and from the location; whoever sets it must not think that the source is spared."""
+    (row,) = re.findall(r"(?m)^\| `performance_config.concurrency.io_limit` .*$", generator.render())
+    assert "source itself is read is not limited" in row
+    assert "read from sources" not in row
+
+
 def test_every_attribute_of_every_model_has_a_docstring(generator):
     """No key is without a meaning in the source."""
     missing = [entry.key for entry in walk(Policy) if entry.name not in generator.attribute_docstrings(entry.model)]
