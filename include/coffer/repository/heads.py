@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+
+_LOCK_NAME = ".lock"
 
 
 class Head(NamedTuple):
@@ -21,6 +27,7 @@ class HeadStore:
     def __init__(self, folder: Path) -> None:
         """Keep the files in `folder`, made on the first write."""
         self._folder = folder
+        self.failure = ""  # why a head could not be remembered, for a warning; empty where all were
 
     @classmethod
     def default(cls) -> HeadStore:
@@ -40,28 +47,48 @@ class HeadStore:
             return {}
 
     def remember(self, repository_id: bytes, source_tag: str, head: Head) -> bool:
-        """Remember a head unless a newer one is; durable on return. False where it could not be written: no error."""
-        known = self.heads(repository_id)
-        if source_tag in known and known[source_tag].sequence >= head.sequence:
-            return True
-        known[source_tag] = head
+        """Remember a head unless a newer one is; durable on return. False where it could not be written: no error.
+
+        Processes that do so at once take turns, so that none writes over what another has just remembered. `failure`
+        says why it could not be written.
+        """
         file = self._file(repository_id)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        temporary = file.with_name(f".{file.name}.new")  # one name: the lock lets one write it at a time
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with temporary.open("w") as out:
-                json.dump(known, out)
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.replace(file)
-            folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder_fd)
-            finally:
-                os.close(folder_fd)
-        except OSError:
+            with self._locked():
+                known = self.heads(repository_id)
+                if source_tag in known and known[source_tag].sequence >= head.sequence:
+                    return True
+                known[source_tag] = head
+                with temporary.open("w") as out:
+                    json.dump(known, out)
+                    out.flush()
+                    os.fsync(out.fileno())
+                temporary.replace(file)
+                folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    os.fsync(folder_fd)
+                finally:
+                    os.close(folder_fd)
+        except OSError as error:
+            self.failure = f"{self._folder}: {error.strerror}"
             return False
         return True
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes, and other stores of this one, from writing meanwhile.
+
+        The lock is on a file of its own, open for writing (NFS wants that), and never removed: its descriptor's end
+        frees it, however the process ends.
+        """
+        fd = os.open(self._folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
 
     def _file(self, repository_id: bytes) -> Path:
         return self._folder / f"{repository_id.hex()}.json"

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import threading
 
 import pytest
 
@@ -63,7 +64,10 @@ def test_a_damaged_file_remembers_nothing(tmp_path, content):
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):
     """A backup is not made to fail by it: the answer says that nothing was remembered."""
     (tmp_path / "file").write_bytes(b"")
-    assert not HeadStore(tmp_path / "file").remember(REPOSITORY, "tag", OLD)
+    store = HeadStore(tmp_path / "file")
+    assert "" == store.failure
+    assert not store.remember(REPOSITORY, "tag", OLD)
+    assert f"{tmp_path / 'file'}: File exists" == store.failure
     assert {} == HeadStore(tmp_path / "file").heads(REPOSITORY)
 
 
@@ -76,10 +80,31 @@ def test_the_file_is_replaced_whole(tmp_path, monkeypatch):
     assert {"tag": OLD} == store.heads(REPOSITORY)
 
 
+def test_runs_that_end_at_once_lose_no_head(tmp_path, monkeypatch):
+    """Whoever comes second waits until the first has written, and then adds to what it wrote."""
+    reading, first = threading.Event(), []
+    whole = HeadStore.heads
+
+    def slow(store, repository_id):
+        known = whole(store, repository_id)
+        if not first:
+            first.append(1)
+            reading.set()
+            other.join(0.2)  # without a lock it would have written by then
+        return known
+
+    monkeypatch.setattr(HeadStore, "heads", slow)
+    other = threading.Thread(target=lambda: reading.wait() and HeadStore(tmp_path).remember(REPOSITORY, "tag2", NEW))
+    other.start()
+    assert HeadStore(tmp_path).remember(REPOSITORY, "tag1", OLD)
+    other.join()
+    assert {"tag1": OLD, "tag2": NEW} == whole(HeadStore(tmp_path), REPOSITORY)
+
+
 def test_the_file_is_the_one_of_the_format(tmp_path):
     """docs/format.md §11: source tag → sequence number and SHA-256."""
     HeadStore(tmp_path).remember(REPOSITORY, "tag", OLD)
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.json")
     assert (f"{REPOSITORY.hex()}.json", {"tag": [1, "a" * 64]}) == (file.name, json.loads(file.read_bytes()))
 
 
@@ -90,6 +115,34 @@ def test_the_new_name_is_durable_too(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(stat.S_IFMT(os.fstat(fd).st_mode)), whole(fd)))
     assert HeadStore(tmp_path).remember(REPOSITORY, "tag", OLD)
     assert [stat.S_IFREG, stat.S_IFDIR] == synced
+
+
+def test_writers_at_once_lose_no_head(tmp_path):
+    """Each of four writers remembers heads of its own source, all in one file: the last of each is there at the end."""
+    numbers, tags = 25, ["a", "b", "c", "d"]
+    start = threading.Barrier(len(tags))
+
+    def remember_all(tag):
+        start.wait()
+        return all(HeadStore(tmp_path).remember(REPOSITORY, tag, Head(n, "x")) for n in range(1, numbers + 1))
+
+    with ThreadPoolExecutor(len(tags)) as pool:
+        assert [True] * len(tags) == list(pool.map(remember_all, tags))
+    assert dict.fromkeys(tags, Head(numbers, "x")) == HeadStore(tmp_path).heads(REPOSITORY)
+
+
+def test_a_writer_waits_for_another_process(tmp_path):
+    """What another process remembers while it holds the lock is not written over by one that read before."""
+    store = HeadStore(tmp_path)
+    store.remember(REPOSITORY, "tag1", OLD)
+    with ThreadPoolExecutor(1) as pool:
+        with store._locked():
+            later = pool.submit(HeadStore(tmp_path).remember, REPOSITORY, "tag2", OLD)
+            with pytest.raises(TimeoutError):
+                later.result(timeout=0.2)
+            (tmp_path / f"{REPOSITORY.hex()}.json").write_text(json.dumps({"tag1": NEW}))
+        assert later.result(timeout=10)
+    assert {"tag1": NEW, "tag2": OLD} == store.heads(REPOSITORY)
 
 
 @pytest.mark.parametrize(
