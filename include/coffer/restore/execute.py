@@ -18,14 +18,14 @@ from coffer.restore.decision import Powers
 from coffer.restore.durability import flush_file_systems
 from coffer.restore.fetch import Span, Window
 from coffer.restore.files import FileWriter, LargeFile, Part, SmallFile, join
-from coffer.restore.folders import Folder, Folders, require_safe_folder, unsafe_name
+from coffer.restore.folders import Folder, Folders, look, require_safe_folder, unsafe_name
 from coffer.restore.ledger import Ledger, WaitingLink
 from coffer.restore.nodes import NodeMaker
 from coffer.restore.placing import PER_FILE, Placer, Plain
 from coffer.restore.plan import summarise
 from coffer.restore.readback import ReadBack, Restored
 from coffer.restore.selection import Selection
-from coffer.restore.spec import IssueLog, RestoreOptions, RestoreResult
+from coffer.restore.spec import IssueLog, Overwrite, RestoreOptions, RestoreResult
 from coffer.restore.target import Target
 from coffer.restore.tree import Tree
 from coffer.restore.workers import Workers, worker_count
@@ -313,6 +313,8 @@ class _Run:
         heirs: dict[bytes, bytes] = {}
         for link in self.ledger.waiting_links():
             self._check_stop()
+            if self._is_kept(link):
+                continue
             if not self.ledger.passed_over(link.first):
                 self._make_link(link)
             elif link.first in heirs:
@@ -329,6 +331,21 @@ class _Run:
             else:
                 self._make_link(link)
         self._drain()
+
+    def _is_kept(self, link: WaitingLink) -> bool:
+        """Say whether a link's place is taken by something that stays, whatever became of the link's first name."""
+        if self.options.overwrite is not Overwrite.NEVER:
+            return False
+        folder_path, _, name = link.path.rpartition(b"/")
+        try:
+            with self.folders.opened(folder_path) as folder:
+                is_kept = look(folder, name) is not None
+        except PER_FILE:
+            return False
+        if is_kept:
+            self.writer.tally.kept += 1
+            self.ledger.pass_over(link.path)
+        return is_kept
 
     def _make_link(self, link: WaitingLink) -> None:
         folder_path, _, name = link.path.rpartition(b"/")

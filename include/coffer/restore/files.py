@@ -348,7 +348,7 @@ def refusal(there: os.stat_result) -> str:
 
 
 def temporary_name() -> bytes:
-    """Return a name that nothing in a folder has [30 bytes]."""
+    """Return a name that nothing in a folder has [29 bytes]."""
     return b".coffer-" + os.urandom(8).hex().encode() + b".part"
 
 

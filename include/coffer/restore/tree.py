@@ -117,6 +117,8 @@ class Tree:
         if is_folder(there):
             self._take_over(parent, name)
             self._ledger.mark_folder(path, made=False)
+            if self._overwrite is Overwrite.NEVER:
+                self._ledger.pass_over(path)
             return
         self._folders.forget(path)
         if there is not None:
