@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from coffer.repository.snapshot import MAX_SEQUENCE
 
 _LOCK_NAME = ".lock"
 
@@ -42,9 +43,10 @@ class HeadStore:
         """Return source tag → head; empty where nothing, or nothing readable, is remembered."""
         try:
             document = json.loads(self._file(repository_id).read_bytes())
-            return {str(tag): Head(int(sequence), str(sha256)) for tag, (sequence, sha256) in document.items()}
+            found = {str(tag): Head(int(sequence), str(sha256)) for tag, (sequence, sha256) in document.items()}
         except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return {}
+        return {tag: head for tag, head in found.items() if 0 < head.sequence <= MAX_SEQUENCE}
 
     def remember(self, repository_id: bytes, source_tag: str, head: Head) -> bool:
         """Remember a head unless a newer one is; durable on return. False where it could not be written: no error.

@@ -88,6 +88,11 @@ class SnapshotOperator(RepositoryOperator):
                 "HINT: give it more time (performance_config.scheduling in the policy), or start a run by hand with"
                 " 'Run outside the backup window'."
             ) from None
+        if repo.heads is not None and repo.heads.failure:
+            self.log.warning(
+                "the snapshot is not remembered on this machine, which would not notice its removal (%s)",
+                repo.heads.failure,
+            )
         return self._told(result, hook.place)
 
     def _time_left_s(self) -> float | None:

@@ -67,7 +67,8 @@ def make_backup(run: Run, paths: tuple[str, ...], **given: Any) -> Outcome:
     run.stops_softly = True
     with Display(run, progress):
         result = backup(repo, source, options=options, progress=progress, stop=run.stop)
-    return _outcome(run, result, SYSTEM_CLOCK.monotonic_s() - started_s)
+    unremembered = repo.heads.failure if repo.heads is not None else ""
+    return _outcome(run, result, SYSTEM_CLOCK.monotonic_s() - started_s, unremembered)
 
 
 COMMAND = make_backup
@@ -176,10 +177,15 @@ def _seconds(given: dict[str, Any], policy: Policy | None) -> float | None:
 # ------------------------------------------------------------------------------------------------ what was done
 
 
-def _outcome(run: Run, result: BackupResult, duration_s: float) -> Outcome:
+def _outcome(run: Run, result: BackupResult, duration_s: float, unremembered: str) -> Outcome:
     for warning in result.warnings:
         run.warn(warning.code, warning.message, warning.path.lstrip(b"/"))
     run.count_warnings(result.snapshot.warnings_count)
+    if unremembered:  # the backup is whole, so the exit code does not change by it
+        run.warn(
+            "head-not-remembered",
+            f"the snapshot is not remembered on this machine, which would not notice its removal ({unremembered})",
+        )
     stats = result.stats
     speed = stats["size_bytes"] / duration_s if duration_s > 0 else 0.0
     facts = {

@@ -143,4 +143,4 @@ class TestStores:
         monkeypatch.delenv("COFFER_STATE_DIR")
         coffer("init")
         assert 0 == coffer("backup", tree).code
-        assert 1 == len(list((tmp_path / "mine" / "heads").iterdir()))
+        assert 1 == len(list((tmp_path / "mine" / "heads").glob("*.json")))

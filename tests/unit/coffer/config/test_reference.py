@@ -42,7 +42,7 @@ def test_every_key_has_a_line_with_a_meaning(generator):
 
 
 def test_the_page_says_that_the_limit_is_of_the_store_alone(generator):
-    """`io_limit` paces what passes to and from the location; whoever sets it must not think that the source is spared."""
+    """`io_limit` paces what passes to and from the location; nobody must think that the source is spared."""
     (row,) = re.findall(r"(?m)^\| `performance_config.concurrency.io_limit` .*$", generator.render())
     assert "source itself is read is not limited" in row
     assert "read from sources" not in row

@@ -49,6 +49,17 @@ def test_the_options_of_a_source_reach_the_snapshot(coffer, repo, tree):
     assert ["", "a.txt", "docs", "link", "docs/CACHEDIR.TAG"] == names
 
 
+def test_a_head_that_cannot_be_remembered_is_a_warning(coffer, repo, tree, tmp_path, monkeypatch):
+    """The backup is whole, so the code stays 0; but nobody would notice the snapshot's removal, and that is said."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("COFFER_STATE_DIR", str(tmp_path / "file"))
+    envelope = coffer("backup", tree, "--source", "s", "--json").envelope
+    assert (True, 1) == (envelope["ok"], envelope["warnings_count"])
+    (warning,) = envelope["warnings"]
+    assert "head-not-remembered" == warning["code"]
+    assert f"({tmp_path}/file/heads: Not a directory)" in warning["message"]
+
+
 class TestNames:
     @pytest.mark.parametrize(
         ("paths", "expected"),

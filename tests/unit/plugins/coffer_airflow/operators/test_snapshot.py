@@ -75,6 +75,15 @@ def test_a_file_that_cannot_be_saved_is_a_warning(installation, monkeypatch, cap
         assert 2 == len(repository.snapshots())
 
 
+def test_a_head_that_cannot_be_remembered_is_logged(installation, capfd):
+    """The task succeeds: the snapshot is whole. The log says that this machine would not notice its removal."""
+    (installation.folder / "state").touch()
+    assert take()["complete"]
+    assert (
+        f"would not notice its removal ({installation.folder}/state/heads: Not a directory)" in capfd.readouterr().out
+    )
+
+
 def test_a_deadline_that_has_passed_fails_at_once(installation):
     """A try that begins after the window does no work, and no further try is made."""
     past = datetime.now(UTC) - timedelta(seconds=1)
