@@ -79,9 +79,8 @@ def test_a_head_that_cannot_be_remembered_is_logged(installation, capfd):
     """The task succeeds: the snapshot is whole. The log says that this machine would not notice its removal."""
     (installation.folder / "state").touch()
     assert take()["complete"]
-    assert (
-        f"would not notice its removal ({installation.folder}/state/heads: Not a directory)" in capfd.readouterr().out
-    )
+    place = f"{installation.folder}/state/heads"
+    assert f"would not notice its removal ({place}: Not a directory)" in capfd.readouterr().out
 
 
 def test_a_deadline_that_has_passed_fails_at_once(installation):
