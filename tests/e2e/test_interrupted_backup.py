@@ -124,7 +124,7 @@ def test_kills_at_random_moments_lose_a_pack_or_two_and_no_more(tmp_path, tree):
     assert TOTAL == stored_raw_bytes(store)
     assert check(Repository.open(store, KEY)).ok
     restored = restore(Repository.open(store, KEY), result.snapshot, tmp_path / "restored")
-    assert 0 == restored.exit_code
+    assert 0 == restored.failures_count
     comparison = compare_trees(tree, tmp_path / "restored" / str(tree).lstrip("/"))
     assert () == comparison.differences
     assert SMALL + LARGE == comparison.files

@@ -242,7 +242,8 @@ class RepositoryMachine(RuleBasedStateMachine):
         target = Path(tempfile.mkdtemp(dir=self.base))
         repo = Repository.open(self.store, KEY)
         result = restore(repo, repo.load_snapshot(name), target, options=RestoreOptions(verify=True, workers=1))
-        assert (0, 0) == (result.failures_count, result.warnings_count), (result.failures, result.warnings)
+        assert 0 == result.failures_count, result.failures
+        assert os.geteuid() != 0 or 0 == result.warnings_count, result.warnings  # others cannot give files away
         self._assert_restored(name, target)
         shutil.rmtree(target)
 
