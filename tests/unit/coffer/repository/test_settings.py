@@ -143,6 +143,7 @@ def test_another_format_is_refused_by_name(version):
         {"chunking__avg_bytes": 4 * MIB + 1, "chunking__max_bytes": 8 * MIB},
         {"chunking__min_bytes": 512 * KIB, "chunking__avg_bytes": 256 * KIB},
         {"chunking__max_bytes": 512 * KIB},
+        {"chunking__min_bytes": 64, "chunking__avg_bytes": 256, "chunking__max_bytes": 1023},
         {"chunking__max_bytes": 16 * MIB + 1},
         {"chunking__bundle_below_bytes": 0},
         {"chunking__bundle_below_bytes": 4 * MIB},
