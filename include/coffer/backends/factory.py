@@ -40,7 +40,14 @@ def parse_local_location(location: str | Path) -> Path:
     if not separator:
         if not location:
             raise BackendLocationError("location: is empty")
-        return Path(os.path.expanduser(location))
+        path = os.path.expanduser(location)
+        if location.startswith("~") and path == location:
+            user = location.split("/", 1)[0]
+            raise BackendLocationError(
+                f"location {location!r}: there is no user {user[1:]!r}",
+                hint=f"Write the whole path, or ./{user} for a folder of that name.",
+            )
+        return Path(path)
     if scheme in _LATER_SCHEMES:
         raise BackendLocationError(
             f"location of kind {scheme!r}: not in this version", hint="Give a folder; object stores come later."
@@ -56,4 +63,7 @@ def parse_local_location(location: str | Path) -> Path:
         )
     from urllib.parse import unquote_to_bytes
 
-    return Path(os.fsdecode(unquote_to_bytes(rest)))
+    path = os.fsdecode(unquote_to_bytes(rest))
+    if "\0" in path:
+        raise BackendLocationError("location of kind 'file': holds a null byte", hint="No path can hold %00.")
+    return Path(path)

@@ -12,6 +12,7 @@ import click
 from coffer import __version__
 from coffer.cli.command import Edge
 from coffer.cli.envelope import EnvelopeWriter
+from coffer.cli.execution import end_without_output
 from coffer.cli.faults import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Fault, fault_of_stop, fault_of_usage
 
 # In the order of a first use. The texts are here so that `coffer --help` loads no command; a test compares them.
@@ -122,11 +123,17 @@ def run_application(arguments: Sequence[str], *, owns_process: bool = False) -> 
     except BrokenPipeError:  # the reader of a help page left
         sys.stderr.close()
         return EXIT_FAILED
+    except OSError as error:  # a help page: the commands have an edge of their own
+        return end_without_output(error)
 
 
 def _refuse(arguments: Sequence[str], command: str, fault: Fault) -> int:
     """End a run that did not begin; the arguments are not parsed, so `--json` is looked for as it stands."""
     if "--json" in arguments:
-        EnvelopeWriter(sys.stdout, command).finish(fault.exit_code, [], fault)
+        try:
+            EnvelopeWriter(sys.stdout, command).finish(fault.exit_code, [], fault)
+            sys.stdout.flush()
+        except OSError as error:
+            end_without_output(error)
     fault.show()
     return fault.exit_code

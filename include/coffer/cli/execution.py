@@ -7,7 +7,16 @@ import sys
 from collections.abc import Callable
 
 from coffer.cli.envelope import EnvelopeWriter
-from coffer.cli.faults import EXIT_FAILED, Fault, fault_of, fault_of_output, fault_of_stop, fault_of_surprise
+from coffer.cli.faults import (
+    EXIT_FAILED,
+    EXIT_USAGE,
+    Fault,
+    fault_of,
+    fault_of_output,
+    fault_of_stop,
+    fault_of_surprise,
+    fault_of_usage,
+)
 from coffer.cli.outcome import Outcome
 from coffer.cli.run import Run
 from coffer.cli.stopping import handle_signals
@@ -48,7 +57,7 @@ def execute(run: Run, command: Callable[[], Outcome]) -> int:
             exit_code = fault.exit_code
         _finish(run, out, writer, exit_code, fault)
     except OSError as error:
-        return _end_without_output(error)
+        return end_without_output(error)
     return exit_code
 
 
@@ -65,8 +74,18 @@ def _call(run: Run, out: _Output, writer: EnvelopeWriter, command: Callable[[], 
     except Exception as error:  # the edge of the process: every exception ends as one line here
         if error is out.failure:
             raise
+        if isinstance(error, FileNotFoundError) and not _has_working_folder():
+            return EXIT_USAGE, fault_of_usage("the working folder is gone", "Change to a folder that exists.")
         _show_traceback(run)
         return EXIT_FAILED, fault_of_surprise(error)
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _write(run: Run, out: _Output, writer: EnvelopeWriter, outcome: Outcome) -> None:
@@ -110,7 +129,7 @@ def _show_traceback(run: Run) -> None:
         traceback.print_exc()
 
 
-def _end_without_output(error: OSError) -> int:
+def end_without_output(error: OSError) -> int:
     """End where standard output cannot be written. A reader that has left (`| head`) is told nothing.
 
     The code is not 0 either way: nobody has seen all of the answer.

@@ -22,8 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _open_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given == ["--version"]:
-        sys.stdout.write(f"coffer {__version__}\n")
-        return 0
+        return _show_version()
     try:
         from coffer.cli.application import run_application
 
@@ -33,14 +32,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _show_version() -> int:
+    try:
+        sys.stdout.write(f"coffer {__version__}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        from coffer.cli.execution import end_without_output
+
+        return end_without_output(error)
+    return 0
+
+
 def _open_streams() -> None:
     """Open the standard streams that are closed onto the null device.
 
     Or the first files that are opened would get their numbers, and what is written to standard error would go into a
-    file of the store.
+    file of the store. A job without any stream runs in silence. Where standard output alone is closed, what is written
+    to it is an error, as it is for any program: a listing that nobody got is no success.
     """
+    is_silent = sys.stdout is None and sys.stderr is None
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
+        if number == 1 and not is_silent:
+            os.close(number)
+            os.open(os.devnull, os.O_RDONLY)  # gets the same number: it is the lowest that is free
     os.close(number)
     # Never closed: they are the process's own for as long as it runs.
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - see above

@@ -22,6 +22,7 @@ from coffer.backends.base import Backend
 from coffer.backends.factory import open_backend, parse_local_location
 from coffer.backends.metering import MeteringBackend
 from coffer.backends.retry import DEFAULT_RETRY_POLICY, RetryBackend
+from coffer.cli.paths import user_path
 from coffer.cli.run import Run
 from coffer.config.unlocking import policy_unlocker, read_passphrase_file
 from coffer.crypto.kek import KIND_PASSPHRASE, KeyFileUnlocker, PassphraseUnlocker, Unlocker
@@ -155,14 +156,14 @@ def given_key_file(where: dict[str, Any]) -> Path | None:
     if where.get("passphrase_file"):
         return None
     named = where.get("key_file") or os.environ.get("COFFER_KEY_FILE")
-    return Path(named).expanduser() if named else None
+    return user_path(named) if named else None
 
 
 def given_passphrase(where: dict[str, Any]) -> str | None:
     """Return the passphrase that an option or the environment gives."""
     named = where.get("passphrase_file") or os.environ.get("COFFER_PASSPHRASE_FILE")
     if named:
-        return read_passphrase_file(Path(named).expanduser())
+        return read_passphrase_file(user_path(named))
     return os.environ.get("COFFER_PASSPHRASE") or None
 
 

@@ -66,4 +66,5 @@ class IdKeys:
 
     def source_tag(self, source: str) -> str:
         """Return 8 hex digits that let a source's snapshots be found by name without telling the source's name."""
-        return blake3(source.encode(), key=self._source).digest(4).hex()
+        # No source has a name that is not text, but it can be asked for: the tag is then one that nothing has.
+        return blake3(source.encode(errors="surrogatepass"), key=self._source).digest(4).hex()

@@ -10,6 +10,7 @@ import click
 from coffer.cli.command import argument, command
 from coffer.cli.faults import EXIT_OK, EXIT_USAGE, fault_of
 from coffer.cli.outcome import Outcome
+from coffer.cli.paths import user_path
 from coffer.cli.run import Run
 from coffer.cli.text import count_of, escape, path_text, table
 from coffer.errors import PolicyInvalidError
@@ -73,7 +74,7 @@ COMMAND = click.Group(
 def _policy_file(file: str | None) -> Path:
     from coffer.config import find_policy
 
-    return Path(file).expanduser().absolute() if file else find_policy()
+    return user_path(file).absolute() if file else find_policy()
 
 
 def _facts(policy: Policy) -> dict[str, Any]:

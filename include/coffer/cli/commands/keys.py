@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ from coffer.cli.command import argument, command
 from coffer.cli.faults import EXIT_FAILED, Fault, fault_of
 from coffer.cli.opening import find_place, open_store, unlocker_of
 from coffer.cli.outcome import Outcome
+from coffer.cli.paths import user_path
 from coffer.cli.run import Run
 from coffer.cli.text import path_text, table
 from coffer.crypto.kek import write_new_key_file
@@ -27,7 +27,7 @@ def new_key_file(run: Run, file: str) -> Outcome:  # noqa: ARG001 - every comman
 
     FILE must not exist. 'coffer init --key-file FILE' then makes a repository that it opens.
     """
-    path = Path(file).expanduser().absolute()
+    path = user_path(file).absolute()
     write_new_key_file(path)
     return Outcome(
         result={"key_file": path_text(str(path))}, lines=[f"key file {path_text(str(path))} was made", _KEEP]

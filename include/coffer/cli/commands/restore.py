@@ -14,6 +14,7 @@ from coffer.cli.display import Display
 from coffer.cli.faults import EXIT_INCOMPLETE, EXIT_OK
 from coffer.cli.listing import snapshot_fields
 from coffer.cli.outcome import Outcome, Rows
+from coffer.cli.paths import user_path
 from coffer.cli.run import Run
 from coffer.cli.text import count_of, path_fields, path_text, pattern_bytes
 from coffer.clock import SYSTEM_CLOCK
@@ -73,7 +74,7 @@ def restore_files(run: Run, snapshot: str, target: str, workers: int, **given: A
     started_s = SYSTEM_CLOCK.monotonic_s()
     repo = run.repository()
     found = repo.resolve(snapshot)
-    folder = Path(target).expanduser()
+    folder = user_path(target)
     if options.dry_run:
         return _plan(repo, found, folder, options)
     progress = Progress(phase="restoring")

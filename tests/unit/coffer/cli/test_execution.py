@@ -145,3 +145,27 @@ def test_closed_streams_do_not_end_a_run_and_are_not_taken_by_files(coffer, repo
     """A job without standard streams makes its backup; no file of the store becomes standard error."""
     assert 0 == run_program("backup", tree, wrapper=("sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-')).code
     assert 0 == coffer("verify").code
+
+
+@pytest.mark.parametrize(
+    "arguments", [["snapshots"], ["snapshots", "--json"], ["--version"], ["--help"], ["x", "--json"]]
+)
+def test_a_standard_output_that_is_closed_is_an_error(coffer, repo, arguments):
+    """Nobody got the listing: the run ends with 1 and says why, and the interpreter adds nothing at exit."""
+    ended = run_program(*arguments, wrapper=("sh", "-c", 'exec "$0" "$@" >&-'))
+    assert (2 if "x" in arguments else 1, "") == (ended.code, ended.out)
+    assert "coffer: output cannot be written: Bad file descriptor" == ended.err.splitlines()[0]
+    assert "Exception ignored" not in ended.err
+
+
+@pytest.mark.parametrize("arguments", [["backup", "tree"], ["ls", "latest", "--repo", "repo"]])
+def test_a_working_folder_that_is_gone_is_a_usage_error(coffer, repo, tmp_path, arguments):
+    """Relative paths lead nowhere any more; what is absolute works on."""
+    script = 'mkdir "$1" && cd "$1" && rmdir "$1" && shift && exec "$0" "$@"'
+    wrapper = ("sh", "-c", script, str(PROGRAM), str(tmp_path / "gone"))
+    done = subprocess.run([*wrapper, *arguments], capture_output=True, text=True, check=False)
+    assert (2, ["coffer: the working folder is gone", "HINT: Change to a folder that exists."]) == (
+        done.returncode,
+        done.stderr.splitlines(),
+    )
+    assert 0 == subprocess.run([*wrapper, "snapshots"], capture_output=True, check=False).returncode
