@@ -3,10 +3,13 @@
 import pytest
 
 from coffer.errors import SignatureError
-from coffer.repository.snapshot import encode_snapshot, parse_name
+from coffer.repository.heads import HeadStore
+from coffer.repository.snapshot import encode_revoked, encode_snapshot, parse_name
 from coffer.verification import check
+from tests.harness.backups import Workbench
 from tests.harness.corrupt import errors_of, hints_of, unreadable_files
 from tests.harness.keyrings import make_keyring
+from tests.harness.memory_store import TamperableMemoryBackend
 
 
 @pytest.fixture
@@ -41,6 +44,57 @@ def test_a_store_that_was_rolled_back_is_known_by_the_head(history, store, names
     for name in names:
         store.delete(name)
     assert [("chain-broken", names[-1])] == broken(history, store)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """A source backed up three times by a machine that remembers it."""
+    bench = Workbench(tmp_path / "tree", backend=TamperableMemoryBackend())
+    bench.repo.heads = HeadStore(tmp_path / "heads")
+    for version in ("a", "bb", "ccc"):
+        (bench.root / "file").write_text(version)
+        bench.back_up()
+    return bench
+
+
+def test_backups_after_a_rollback_do_not_hide_it(bench):
+    """They are made, with numbers and ids that were never used; each says what is lost, and so does check."""
+    before = bench.repo.snapshots()
+    for name in [snapshot.name for snapshot in before[1:]]:
+        bench.backend.delete(name)
+    for number in (4, 5, 6):
+        (bench.root / "file").write_text("d" * number)
+        result = bench.back_up()
+        assert (number, True, 3) == (result.snapshot.sequence, result.snapshot.complete, result.exit_code)
+        assert [("chain-broken", before[2].name)] == [(found.code, found.object) for found in result.concerns]
+        assert result.snapshot.id not in {snapshot.id for snapshot in before}
+        assert before[2].name in [found.object for found in errors_of(check(bench.repo))]
+    assert 1 == bench.repo.snapshots()[1].previous_sequence
+
+
+@pytest.mark.parametrize("harm", ["remove", "replace", "revoke"])
+def test_latest_says_that_a_newer_one_is_lost(bench, harm):
+    """Whoever restores the newest learns that this machine knows of a newer one."""
+    name = bench.repo.snapshots()[2].name
+    if harm == "remove":
+        bench.backend.delete(name)
+    elif harm == "replace":
+        bench.backend.replace(name, encode_snapshot(bench.repo.keyring, bench.repo.load_snapshot(name)))
+    else:
+        bench.backend.replace(name, encode_revoked(bench.repo.keyring, name))
+    for asked in ("latest", "latest:tree"):
+        concerns = []
+        assert (3 if harm == "replace" else 2) == bench.repo.resolve(asked, concerns=concerns).sequence
+        assert [("chain-broken", name)] == [(found.code, found.object) for found in concerns]
+    assert [] == bench.repo.lost_heads("other")
+
+
+def test_a_whole_chain_and_a_damaged_head_are_no_loss(bench):
+    """What is damaged stands there; check names it."""
+    assert [] == bench.repo.lost_heads() == bench.repo.lost_heads("tree")
+    bench.backend.flip_bit(bench.repo.snapshots()[2].name, -1)
+    assert [] == bench.repo.lost_heads()
+    assert () == bench.back_up().concerns
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])

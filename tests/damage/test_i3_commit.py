@@ -27,8 +27,8 @@ def test_a_writer_that_was_revoked_while_it_slept_commits_nothing(history, store
     tag, number = next_number(history)
     real = lease.acquire
 
-    def acquire_and_sleep(backend, keyring, source_tag, clock):
-        held = real(backend, keyring, source_tag, clock)
+    def acquire_and_sleep(backend, keyring, source_tag, clock, **more):
+        held = real(backend, keyring, source_tag, clock, **more)
         assert lease.revoke(backend, keyring, held.source_tag, held.sequence)
         return held
 

@@ -7,7 +7,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 from coffer.backends.base import Backend, ObjectInfo
 from coffer.chunking.cutter import ChunkParams
@@ -17,18 +16,14 @@ from coffer.crypto.kek import Unlocker
 from coffer.crypto.keyring import Keyring
 from coffer.errors import (
     CofferError,
-    CryptoError,
     LeaseLostError,
     ObjectExistsError,
     ObjectNotFoundError,
-    RepositoryError,
     RepositoryExistsError,
-    ShortReadError,
-    SnapshotAmbiguousError,
-    SnapshotNotFoundError,
 )
 from coffer.ids import ChunkId, PackId
-from coffer.repository import keys, snapshot
+from coffer.repository import keys, resolution, snapshot
+from coffer.repository.concern import Concern, lost_head
 from coffer.repository.heads import Head, HeadStore
 from coffer.repository.index import ChunkIndex, load_index
 from coffer.repository.lease import Lease
@@ -41,7 +36,6 @@ from coffer.repository.settings import RepositorySettings, new_settings, read_se
 from coffer.repository.snapshot import Snapshot
 
 PACKS_PREFIX = "packs/"
-_LATEST = re.compile(r"latest(?::(?P<source>[^@]+))?(?:@(?P<time>.+))?")
 
 
 class Repository:
@@ -149,7 +143,7 @@ class Repository:
         for info in self._snapshot_infos(prefix):
             try:
                 loaded = self.load_snapshot(info.name, info.size_bytes)
-            except (RepositoryError, CryptoError, ShortReadError) as error:
+            except resolution.DAMAGE as error:
                 if damages is None:
                     raise
                 damages.append(error)
@@ -188,65 +182,90 @@ class Repository:
             if below is not None and snapshot.parse_name(info.name)[1] >= below:
                 continue
             found = None
-            with contextlib.suppress(RepositoryError, CryptoError, ShortReadError):
+            with contextlib.suppress(*resolution.DAMAGE):
                 found = self.load_snapshot(info.name, info.size_bytes)
             if found is not None:
                 return found
         return None
 
-    def resolve(self, name: str) -> Snapshot:
+    def resolve(self, name: str, *, concerns: list[Concern] | None = None) -> Snapshot:
         """Return the snapshot that a user names: an id's prefix, latest, latest:SOURCE, latest:SOURCE@2026-11-01.
 
         A time means the newest snapshot finished at or before it; a date alone means the end of that day (UTC).
 
+        Args:
+            name: As the user gave it.
+            concerns: Takes what is wrong with the snapshots that "latest" looks at: damaged ones that were passed over,
+                and newer ones that this machine remembers and the store does not have.
+
         Raises:
             SnapshotNotFoundError, SnapshotAmbiguousError: None fits, or several.
+            ObjectCorruptError: The one that is meant is damaged, or a damaged one may be it.
         """
-        match = _LATEST.fullmatch(name)
-        if match is None:
-            return self._by_prefix(name)
-        source, moment = match["source"], match["time"]
-        candidates = self.snapshots(source)
-        if moment is not None:
-            limit_ns = _parse_moment_ns(moment)
-            candidates = [s for s in candidates if s.finished_ns <= limit_ns]
-        if not candidates:
-            of = f" of source {source!r}" if source else ""
-            until = f" until {moment}" if moment else ""
-            raise SnapshotNotFoundError(f"snapshot {name!r}: there is none{of}{until}")
-        return max(candidates, key=lambda s: (s.finished_ns, s.sequence))
+        wanted = resolution.parse_latest(name)
+        if wanted is None:
+            infos = self._snapshot_infos(snapshot.PREFIX)
+            return resolution.by_prefix(self.id, infos, self.load_snapshot, name)
+        met: list[Concern] = [] if concerns is None else concerns
+        met += self.lost_heads(wanted.source)
+        tag = "" if wanted.source is None else self.keyring.ids.source_tag(wanted.source) + "-"
+        infos = self._snapshot_infos(snapshot.PREFIX + tag)
+        return resolution.newest_of(infos, self.load_snapshot, name, wanted, met)
 
-    def _by_prefix(self, prefix: str) -> Snapshot:
-        if not re.fullmatch(r"[0-9a-f]{1,16}", prefix):
-            raise SnapshotNotFoundError(
-                f"snapshot {prefix!r}: not an id (hex digits), nor latest, latest:SOURCE or latest:SOURCE@DATE"
-            )
-        names = [info.name for info in self._snapshot_infos(snapshot.PREFIX)]
-        fitting = [name for name in names if snapshot.snapshot_id(self.id, name).startswith(prefix)]
-        found = [s for s in map(self.load_snapshot, fitting) if s is not None]
-        if not found:
-            raise SnapshotNotFoundError(f"snapshot {prefix!r}: there is none")
-        if len(found) > 1:
-            ids = ", ".join(s.id for s in found[:5])
-            raise SnapshotAmbiguousError(f"snapshot {prefix!r}: fits {len(found)} of them ({ids})")
-        return found[0]
+    def lost_heads(self, source: str | None = None) -> list[Concern]:
+        """Return a concern for each remembered head, of one source or of all, that the store has lost (I12).
+
+        One that stands there damaged is not lost.
+        """
+        if self.heads is None:
+            return []
+        only = None if source is None else self.keyring.ids.source_tag(source)
+        lost = []
+        for tag, head in sorted(self.heads.heads(self.id).items()):
+            name = snapshot.object_name(tag, head.sequence)
+            if only not in (None, tag) or not snapshot.is_name(name):
+                continue
+            found = "the snapshot is missing"
+            try:
+                stored = self.load_snapshot(name)
+            except ObjectNotFoundError:
+                pass
+            except resolution.DAMAGE:
+                continue
+            else:
+                found = "another snapshot stands in its place"
+                if stored is None:
+                    found = "the mark of a revoked writer stands in its place"
+                elif stored.sha256 == head.sha256:
+                    continue
+            lost.append(lost_head(name, found))
+        return lost
+
+    def remembered_number(self, source_tag: str) -> int:
+        """Return the number of the source's remembered head: a new snapshot has a higher one. 0 where none is."""
+        head = self.heads.heads(self.id).get(source_tag) if self.heads is not None else None
+        return 0 if head is None else head.sequence
 
     # ----------------------------------------------------------------------------------------------- committing
 
-    def commit(self, lease: Lease, draft: Snapshot) -> Snapshot:
+    def commit(self, lease: Lease, draft: Snapshot, *, concerns: list[Concern] | None = None) -> Snapshot:
         """Put the snapshot: the one act that makes a backup exist (invariant I3).
 
         Args:
             lease: The writer's lease, which fixes the name.
             draft: The snapshot; its `previous_*` fields and `sha256` are filled in here.
+            concerns: Takes what is wrong with the source's head; the snapshot is committed whatever it is.
 
         Returns:
             The snapshot as it is stored. On return it is durable, and remembered as the source's head outside the
-            store.
+            store. A remembered head that the store has lost stays: else its loss would be forgotten (I12).
 
         Raises:
             LeaseLostError: The writer was revoked; nothing was committed.
         """
+        lost = self.lost_heads(draft.source)
+        if concerns is not None:
+            concerns += lost
         before = self.newest(draft.source, below=lease.sequence)
         if before is not None:
             draft = replace(draft, previous_sequence=before.sequence, previous_sha256=before.sha256)
@@ -256,7 +275,7 @@ class Repository:
         except ObjectExistsError:
             raise LeaseLostError(f"{draft.name}: the writer was revoked; nothing was committed") from None
         committed = replace(draft, sha256=hashlib.sha256(data).hexdigest())
-        if self.heads is not None:
+        if self.heads is not None and not lost:
             self.heads.remember(self.id, lease.source_tag, Head(committed.sequence, committed.sha256))
         return committed
 
@@ -312,17 +331,3 @@ def _exists(backend: Backend, name: str) -> bool:
     except ObjectNotFoundError:
         return False
     return True
-
-
-def _parse_moment_ns(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise SnapshotNotFoundError(
-            f"time {text!r}: not of the form 2026-11-01 or 2026-11-01T03:00 (UTC unless it says otherwise)"
-        ) from None
-    if len(text) <= len("2026-11-01"):  # no form of a date is longer, and none with an hour is as short
-        moment += timedelta(days=1, microseconds=-1)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1_000_000) * 1000 + 999

@@ -16,6 +16,7 @@ from coffer.ids import ChunkId, ContentId
 from coffer.progress import Progress
 from coffer.repository import checkpoint, lease
 from coffer.repository.blocks import CTIME, MODE, NLINK, SIZE, Group, Row
+from coffer.repository.concern import Concern
 from coffer.repository.entries import path_key
 from coffer.repository.manifest import NO_FINGERPRINT, ManifestReader
 from coffer.repository.repository import Repository
@@ -106,7 +107,8 @@ class _Run:
         self._store_is_damaged = bool(missing)
         self.previous = repo.newest(source.name)
         self.parent = self._open_parent()
-        self.lease = lease.acquire(repo.backend, repo.keyring, self.tag, repo.clock)
+        above = repo.remembered_number(self.tag)
+        self.lease = lease.acquire(repo.backend, repo.keyring, self.tag, repo.clock, above=above)
         self.writer = ChunkWriter(
             repo.backend,
             repo.keyring,
@@ -414,9 +416,10 @@ class _Run:
             warnings_count=self.warnings.total,
             stats=stats,
         )
-        committed = self.repo.commit(self.lease, draft)
+        concerns: list[Concern] = []
+        committed = self.repo.commit(self.lease, draft, concerns=concerns)
         self._tidy()
-        return BackupResult(committed, stats, tuple(self.warnings.kept))
+        return BackupResult(committed, stats, tuple(self.warnings.kept), tuple(concerns))
 
     def _tidy(self) -> None:
         """Remove what the commit made needless. The backup is whole by now: what fails here is left to the next run."""

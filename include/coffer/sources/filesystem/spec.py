@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coffer.repository.concern import Concern
 from coffer.repository.snapshot import Snapshot
 
 MAX_WARNINGS_KEPT = 1000  # their count is exact; beyond this many only the count is kept, so memory stays bounded
@@ -98,13 +99,15 @@ class BackupResult:
         snapshot: As committed.
         stats: The snapshot's counts and sizes.
         warnings: The first thousand; `snapshot.warnings_count` is exact.
+        concerns: What is wrong with the repository; the backup itself is whole.
     """
 
     snapshot: Snapshot
     stats: dict[str, int]
     warnings: tuple[SourceWarning, ...]
+    concerns: tuple[Concern, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 where some files could not be saved."""
-        return 0 if self.snapshot.complete else 3
+        """0, or 3 where some files could not be saved, or where the store is not as it should be."""
+        return 0 if self.snapshot.complete and not self.concerns else 3
