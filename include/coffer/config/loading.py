@@ -8,11 +8,16 @@ from pathlib import Path
 
 from coffer.config.mistakes import PolicyMistake, format_mistake
 from coffer.config.policy import Policy
+from coffer.config.trust import distrust
 from coffer.config.validation import examine
 from coffer.errors import PolicyInvalidError
 
 _MAX_POLICY_BYTES = 2**20  # a thousand sources are about 200 kB; a larger file is another file
+_TRUSTED = "a file and folder of root or of yourself that nobody else may write; or name the file in COFFER_POLICY"
 _MAX_IN_MESSAGE = 5  # the rest is in the error's details
+# include/coffer/config/loading.py -> the project's folder, where the code was installed to be edited
+_PROJECT = Path(__file__).resolve().parents[3]
+_BELOW = Path("config", "coffer.yaml")
 
 
 def find_policy(environment: Mapping[str, str] | None = None) -> Path:
@@ -20,7 +25,8 @@ def find_policy(environment: Mapping[str, str] | None = None) -> Path:
 
     The variable COFFER_POLICY names it; else it is ``config/coffer.yaml`` in the working folder, and if there is none,
     in the project that this code runs from. Folders above the working folder are not searched: in a shared one such as
-    /tmp, another user could have put a policy there.
+    /tmp, another user could have put a policy there. One in the working folder itself is refused, when it is read, if
+    others than root and this user own it or may write it, unless COFFER_POLICY names it.
 
     Args:
         environment: Environment variables; those of the process where omitted.
@@ -28,11 +34,8 @@ def find_policy(environment: Mapping[str, str] | None = None) -> Path:
     given = (os.environ if environment is None else environment).get("COFFER_POLICY")
     if given:
         return Path(os.path.abspath(os.path.expanduser(given)))
-    below = Path("config", "coffer.yaml")
-    here = Path.cwd() / below
-    # include/coffer/config/loading.py -> the project's folder, where the code was installed to be edited
-    project = Path(__file__).resolve().parents[3] / below
-    return project if project.is_file() and not here.is_file() else here
+    here = Path.cwd() / _BELOW
+    return _PROJECT / _BELOW if (_PROJECT / _BELOW).is_file() and not here.is_file() else here
 
 
 def project_folder_of(path: Path) -> Path:
@@ -88,6 +91,9 @@ def parse_policy(text: str, project_folder: Path) -> Policy:
 
 def _read(path: Path) -> tuple[Policy | None, list[PolicyMistake]]:
     try:
+        doubt = distrust(path) if _was_not_named(path) else ""
+        if doubt:
+            return None, [_unreadable(f"not trusted: the {doubt}", _TRUSTED)]
         with path.open("rb") as file:
             content = file.read(_MAX_POLICY_BYTES + 1)
     except OSError as error:
@@ -101,6 +107,16 @@ def _read(path: Path) -> tuple[Policy | None, list[PolicyMistake]]:
         column = error.start - content.rfind(b"\n", 0, error.start)
         return None, [PolicyMistake(line, column, "", "not UTF-8", "a text in UTF-8")]
     return examine(text, project_folder_of(path))
+
+
+def _was_not_named(path: Path) -> bool:
+    """Say whether a policy is taken only since it lies in the working folder.
+
+    The project's own is another matter: whoever can change that file can change this code.
+    """
+    if os.environ.get("COFFER_POLICY") or path != Path.cwd() / _BELOW:
+        return False
+    return not (_PROJECT.is_dir() and Path.cwd().samefile(_PROJECT))
 
 
 def _unreadable(problem: str, allowed: str) -> PolicyMistake:

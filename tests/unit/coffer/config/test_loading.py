@@ -45,6 +45,36 @@ def test_folders_above_the_working_folder_are_not_searched(tmp_path, monkeypatch
     assert PROJECT / "config" / "coffer.yaml" == find_policy({})
 
 
+@pytest.mark.parametrize("part", ["config", "config/coffer.yaml"])
+def test_a_policy_that_others_may_write_is_refused_in_the_working_folder(tmp_path, monkeypatch, part):
+    """Nobody named it, and anybody may have written it: one mistake, with what to do. COFFER_POLICY makes it good."""
+    (tmp_path / "config").mkdir()
+    file = tmp_path / "config" / "coffer.yaml"
+    file.write_text("timezone: UTC\n")
+    monkeypatch.chdir(tmp_path)
+    assert [] == check_policy()
+    (tmp_path / part).chmod(0o777)
+    (mistake,) = check_policy()
+    assert (
+        f"not trusted: the {'file' if '/' in part else 'folder'} may be written by others, mode 0777" == mistake.problem
+    )
+    assert "COFFER_POLICY" in mistake.allowed
+    with pytest.raises(PolicyInvalidError, match="not trusted"):
+        load_policy()
+    monkeypatch.setenv("COFFER_POLICY", str(file))
+    assert [] == check_policy()
+
+
+def test_the_projects_own_policy_is_trusted_like_its_code(tmp_path, monkeypatch):
+    """In the folder that the code runs from, whoever may change the policy may change the code."""
+    monkeypatch.setattr("coffer.config.loading._PROJECT", tmp_path)
+    (tmp_path / "config").mkdir(mode=0o777)
+    (tmp_path / "config").chmod(0o777)
+    (tmp_path / "config" / "coffer.yaml").write_text("timezone: UTC\n")
+    monkeypatch.chdir(tmp_path)
+    assert [] == check_policy()
+
+
 def test_relative_paths_count_from_the_folder_that_holds_config(monkeypatch):
     """The project folder is the parent of config/, else the file's own folder."""
     monkeypatch.chdir("/usr")
