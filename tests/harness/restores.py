@@ -10,7 +10,10 @@ import struct
 from collections.abc import Collection
 from pathlib import Path
 
+from coffer.ids import pack_name
+from coffer.repository.pack import ChunkLocation
 from coffer.verification.compare import compare_trees
+from tests.harness.backups import Workbench
 
 # user::rw-, user:1234:r--, group::r--, mask::r--, other::---, as the kernel stores it (linux/posix_acl_xattr.h).
 ACL = struct.pack("<I", 2) + b"".join(
@@ -114,3 +117,23 @@ def assert_restored(root: Path, target: Path, *, ignore: Collection[str] = ()) -
 def names_below(folder: Path) -> set[str]:
     """Return every path below a folder, relative to it."""
     return {os.path.relpath(os.path.join(top, name), folder) for top, a, b in os.walk(folder) for name in (*a, *b)}
+
+
+def chunk_of(bench: Workbench, name: str, extent: int = 0) -> ChunkLocation:
+    """Return where a chunk of a file's content lies, in the newest snapshot."""
+    repo = bench.reopen()
+    manifest = repo.manifest(repo.resolve("latest"))
+    entry = manifest.find(os.fsencode(bench.root / name).strip(b"/"))
+    assert entry is not None
+    assert entry.content is not None
+    chunk_id = list(manifest.expand(entry.content))[extent].chunk_id
+    assert chunk_id is not None
+    where = repo.index().find(chunk_id)
+    assert where is not None
+    return where
+
+
+def spoil_content(bench: Workbench, name: str, extent: int = 0) -> None:
+    """Flip a bit of a chunk that a file needs; the store is a `TamperableMemoryBackend`."""
+    where = chunk_of(bench, name, extent)
+    bench.backend.flip_bit(pack_name(where.pack_id), where.offset + 3)

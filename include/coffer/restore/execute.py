@@ -7,7 +7,7 @@ import stat
 import threading
 from pathlib import Path
 
-from coffer.errors import InterruptedRunError, PermanentError, RestoreError, RestoreUnsafePathError
+from coffer.errors import InterruptedRunError, PermanentError, RestoreUnsafePathError
 from coffer.progress import Progress
 from coffer.repository.blocks import MODE, NLINK, NO_EXTRAS, Extras, Group, Row
 from coffer.repository.entries import Content
@@ -18,14 +18,15 @@ from coffer.restore.decision import Powers
 from coffer.restore.durability import flush_file_systems
 from coffer.restore.fetch import Span, Window
 from coffer.restore.files import FileWriter, LargeFile, Part, SmallFile, join
-from coffer.restore.folders import Folder, Folders, look, require_safe_folder, unsafe_name
+from coffer.restore.folders import Folder, Folders, require_safe_folder, unsafe_name
 from coffer.restore.ledger import Ledger, WaitingLink
+from coffer.restore.links import Linker
 from coffer.restore.nodes import NodeMaker
 from coffer.restore.placing import PER_FILE, Placer, Plain
 from coffer.restore.plan import summarise
 from coffer.restore.readback import ReadBack, Restored
 from coffer.restore.selection import Selection
-from coffer.restore.spec import IssueLog, Overwrite, RestoreOptions, RestoreResult
+from coffer.restore.spec import IssueLog, RestoreOptions, RestoreResult
 from coffer.restore.target import Target
 from coffer.restore.tree import Tree
 from coffer.restore.workers import Workers, worker_count
@@ -300,75 +301,20 @@ class _Run:
         if batch:
             self.workers.submit(lambda placer: placer.take_plain(batch))
 
+    def _make_links(self) -> None:
+        linker = Linker(
+            self.selection, self.ledger, self.folders, self.own, self.warnings, self.options.overwrite, self._add
+        )
+        for round_ in (linker.link_or_replace, linker.link_the_rest):
+            for _ in round_():
+                self._check_stop()
+            self._drain()
+
     def _drain(self) -> None:
         self.window.drain()
         self._flush_plain()
         self.workers.drain(self._report)
         self._check_stop()
-
-    # ----------------------------------------------------------------------------------------------- hard links
-
-    def _make_links(self) -> None:
-        """Link the further names; a file whose first name failed or was kept gets another one of them as its first."""
-        heirs: dict[bytes, bytes] = {}
-        for link in self.ledger.waiting_links():
-            self._check_stop()
-            if self._is_kept(link):
-                continue
-            if not self.ledger.passed_over(link.first):
-                self._make_link(link)
-            elif link.first in heirs:
-                self.ledger.let_wait(link._replace(first=heirs[link.first]))
-            else:
-                heirs[link.first] = link.path
-                self._restore_alone(link)
-        self._drain()
-        for link in self.ledger.waiting_links():
-            self._check_stop()
-            if self.ledger.passed_over(link.first):
-                error = RestoreError(f"its other name {os.fsdecode(link.first)!r} could not be restored")
-                self.writer.fail(link.path, error)
-            else:
-                self._make_link(link)
-        self._drain()
-
-    def _is_kept(self, link: WaitingLink) -> bool:
-        """Say whether a link's place is taken by something that stays, whatever became of the link's first name."""
-        if self.options.overwrite is not Overwrite.NEVER:
-            return False
-        folder_path, _, name = link.path.rpartition(b"/")
-        try:
-            with self.folders.opened(folder_path) as folder:
-                is_kept = look(folder, name) is not None
-        except PER_FILE:
-            return False
-        if is_kept:
-            self.writer.tally.kept += 1
-            self.ledger.pass_over(link.path)
-        return is_kept
-
-    def _make_link(self, link: WaitingLink) -> None:
-        folder_path, _, name = link.path.rpartition(b"/")
-        first_path, _, first_name = link.first.rpartition(b"/")
-        row = self.selection.groups(link.block)[link.group_at].rows[link.row_at]
-        try:
-            with self.folders.opened(folder_path) as folder, self.folders.opened(first_path) as first:
-                self.own.nodes.link(folder, name, row, first, first_name)
-        except OSError as error:
-            self.warnings.add(
-                link.path, "link", f"written as a file of its own, not a hard link: {(error.strerror or '').lower()}"
-            )
-            self._restore_alone(link)
-        except PER_FILE as error:
-            self.writer.fail(link.path, error)
-
-    def _restore_alone(self, link: WaitingLink) -> None:
-        try:
-            group = self.selection.groups(link.block)[link.group_at]
-            with self.folders.opened(group.folder) as folder:
-                self._add(folder, group, link.row_at)
-        except PER_FILE as error:
-            self.writer.fail(link.path, error)
 
     # ----------------------------------------------------------------------------------------------- the end
 

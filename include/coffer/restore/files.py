@@ -138,6 +138,12 @@ def join(folder: bytes, name: bytes) -> bytes:
     return folder + b"/" + name if folder else name
 
 
+def split(path: bytes) -> tuple[bytes, bytes]:
+    """Return (folder, name) of a path."""
+    folder, _, name = path.rpartition(b"/")
+    return folder, name
+
+
 class FileWriter:
     """Writes files for one thread, with a tally of its own."""
 

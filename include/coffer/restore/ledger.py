@@ -17,7 +17,7 @@ from coffer.repository.columns import pack_blob, unpack_blob
 Xattrs = tuple[tuple[bytes, bytes], ...]
 
 _CACHE_KIB = 8 * 1024  # what SQLite holds in memory before it spills [KiB]
-_LINKS_IN_MEMORY = 50_000  # about 12 MB; a row costs ten times as long, and a tree may be hard-linked throughout
+LINKS_IN_MEMORY = 50_000  # about 12 MB; a row costs ten times as long, and a tree may be hard-linked throughout
 _BATCH = 500  # rows fetched at a time
 
 _SCHEMA = """
@@ -70,7 +70,6 @@ class Ledger:
         self._db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._lock = threading.Lock()
         self._links: dict[tuple[int, int, int], bytes] = {}
-        self.links_in_memory = _LINKS_IN_MEMORY
         self._links_seen = 0
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
             self._db.execute(f"PRAGMA {pragma}")
@@ -149,7 +148,7 @@ class Ledger:
         found = self._links.get(identity)
         if found is not None:
             return found
-        if len(self._links) < self.links_in_memory:
+        if len(self._links) < LINKS_IN_MEMORY:
             return self._links.setdefault(identity, path)
         key = b"%d/%d/%d" % identity
         with self._lock:
