@@ -5,8 +5,11 @@ from __future__ import annotations
 import stat
 from typing import Any
 
+from coffer.cli.run import Run
 from coffer.cli.text import path_fields, path_text, time_iso, time_text
+from coffer.repository.concern import Concern
 from coffer.repository.entries import Entry, Kind
+from coffer.repository.repository import Repository
 from coffer.repository.snapshot import Snapshot
 
 _DEVICES = (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
@@ -49,6 +52,20 @@ def device_text(rdev: int) -> str:
     import os
 
     return f"{os.major(rdev)},{os.minor(rdev)}"
+
+
+def chosen_snapshot(run: Run, repo: Repository, name: str) -> Snapshot:
+    """Return the snapshot that is named; what is wrong with those that "latest" looks at is told as warnings.
+
+    Raises:
+        SnapshotNotFoundError, SnapshotAmbiguousError: None fits, or several.
+        ObjectCorruptError: The one that is meant is damaged, or a damaged one may be it.
+    """
+    concerns: list[Concern] = []
+    found = repo.resolve(name, concerns=concerns)
+    for concern in concerns:
+        run.warn(concern.code, concern.message)
+    return found
 
 
 def snapshot_fields(snapshot: Snapshot) -> dict[str, Any]:

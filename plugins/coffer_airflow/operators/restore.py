@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from coffer.errors import RestoreIncompleteError, UsageError
 from coffer.progress import Progress
+from coffer.repository.concern import Concern
 from coffer.repository.repository import Repository
 from coffer.restore import Overwrite, RestoreFailure, RestoreOptions, RestoreResult, restore
 from coffer.units import human_size
@@ -86,7 +87,10 @@ class RestoreOperator(RepositoryOperator):
         options = self._options(hook)
         if not os.path.isabs(self.target):
             raise UsageError(f"target {self.target!r}: is relative", hint="Give it from / on.")
-        snapshot = repo.resolve(self.snapshot)
+        concerns: list[Concern] = []
+        snapshot = repo.resolve(self.snapshot, concerns=concerns)
+        for concern in concerns:
+            self.log.warning("%s: %s", concern.code, concern.message)
         self.log.info("restoring snapshot %s of %r to %s", snapshot.id, snapshot.source, self.target)
         result = restore(repo, snapshot, Path(self.target), options=options, progress=progress, stop=self._stop)
         return self._told(result)

@@ -112,6 +112,8 @@ class SnapshotOperator(RepositoryOperator):
         snapshot, stats = result.snapshot, result.stats
         for warning in result.warnings[:_WARNINGS_LOGGED]:
             self.log.warning("%s: %s", warning.path.decode(errors="backslashreplace"), warning.message)
+        for concern in result.concerns:
+            self.log.warning("%s: %s", concern.code, concern.message)
         if snapshot.warnings_count > _WARNINGS_LOGGED:
             self.log.warning("and %d more warnings", snapshot.warnings_count - _WARNINGS_LOGGED)
         self.log.info(

@@ -51,7 +51,8 @@ def make_backup(run: Run, paths: tuple[str, ...], **given: Any) -> Outcome:
     the name is made of the paths: 'coffer backup /etc /srv' is the source '/etc,/srv'. 'coffer backup --source NAME'
     backs up the source of that name in the policy, with all its settings.
 
-    Ends with 3 if some files could not be saved; all others are.
+    Ends with 3 if some files could not be saved; all others are. So it does if the store has lost a snapshot that this
+    machine remembers.
     """
     started_s = SYSTEM_CLOCK.monotonic_s()
     source = _source(run, paths, given)
@@ -181,6 +182,8 @@ def _outcome(run: Run, result: BackupResult, duration_s: float, unremembered: st
     for warning in result.warnings:
         run.warn(warning.code, warning.message, warning.path.lstrip(b"/"))
     run.count_warnings(result.snapshot.warnings_count)
+    for concern in result.concerns:
+        run.warn(concern.code, concern.message)
     if unremembered:  # the backup is whole, so the exit code does not change by it
         run.warn(
             "head-not-remembered",

@@ -8,7 +8,7 @@ from typing import Any
 
 from coffer.cli.command import argument, command, flag
 from coffer.cli.comparing import ADDED, CHANGED, METADATA, REMOVED, Change, changes_between
-from coffer.cli.listing import entry_fields, snapshot_fields
+from coffer.cli.listing import chosen_snapshot, entry_fields, snapshot_fields
 from coffer.cli.outcome import Outcome, Rows
 from coffer.cli.run import Run
 from coffer.cli.text import path_fields, path_text
@@ -31,7 +31,7 @@ def compare_snapshots(run: Run, old: str, new: str, content_only: bool) -> Outco
     is read: files are compared by the ids of their contents.
     """
     repo = run.repository()
-    before, after = repo.resolve(old), repo.resolve(new)
+    before, after = chosen_snapshot(run, repo, old), chosen_snapshot(run, repo, new)
     counts: Counter[str] = Counter()
 
     def changes() -> Iterator[Change]:

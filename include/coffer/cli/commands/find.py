@@ -11,7 +11,7 @@ from typing import Any
 from coffer.cli.command import argument, command, flag, option
 from coffer.cli.commands.snapshots import readable_snapshots
 from coffer.cli.faults import EXIT_INCOMPLETE, EXIT_OK
-from coffer.cli.listing import entry_fields, entry_line
+from coffer.cli.listing import chosen_snapshot, entry_fields, entry_line
 from coffer.cli.outcome import Outcome, Rows
 from coffer.cli.run import Run
 from coffer.cli.text import count_of, path_text
@@ -44,7 +44,7 @@ def find_files(run: Run, pattern: str, snapshots: tuple[str, ...], source: str |
         raise UsageError("SNAPSHOT and --source: both are given", hint="Give one of them.")
     repo = run.repository()
     matches = compile_pattern(pattern, ignore_case=ignore_case)
-    chosen = [repo.resolve(name) for name in snapshots] or readable_snapshots(run, repo, source)
+    chosen = [chosen_snapshot(run, repo, name) for name in snapshots] or readable_snapshots(run, repo, source)
     search = _Search(repo, chosen, matches)
 
     def totals() -> tuple[dict[str, Any], list[str]]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from coffer.cli.command import argument, command, flag
-from coffer.cli.listing import entry_fields, entry_line, snapshot_fields
+from coffer.cli.listing import chosen_snapshot, entry_fields, entry_line, snapshot_fields
 from coffer.cli.outcome import Outcome, Rows
 from coffer.cli.run import Run
 from coffer.cli.text import pattern_bytes
@@ -30,7 +30,7 @@ def list_files(run: Run, snapshot: str, path: str | None, recursive: bool) -> Ou
     file itself. Owners are numbers, times are in UTC.
     """
     repo = run.repository()
-    found = repo.resolve(snapshot)
+    found = chosen_snapshot(run, repo, snapshot)
     entries = _entries(repo.manifest(found), pattern_bytes(path or ""), recursive=recursive)
     return Outcome(result={"snapshot": snapshot_fields(found)}, rows=Rows("entries", entries, entry_fields, entry_line))
 

@@ -12,7 +12,7 @@ import click
 from coffer.cli.command import argument, command, flag, option
 from coffer.cli.display import Display
 from coffer.cli.faults import EXIT_INCOMPLETE, EXIT_OK
-from coffer.cli.listing import snapshot_fields
+from coffer.cli.listing import chosen_snapshot, snapshot_fields
 from coffer.cli.outcome import Outcome, Rows
 from coffer.cli.paths import user_path
 from coffer.cli.run import Run
@@ -73,10 +73,10 @@ def restore_files(run: Run, snapshot: str, target: str, workers: int, **given: A
     )
     started_s = SYSTEM_CLOCK.monotonic_s()
     repo = run.repository()
-    found = repo.resolve(snapshot)
+    found = chosen_snapshot(run, repo, snapshot)
     folder = user_path(target)
     if options.dry_run:
-        return _plan(repo, found, folder, options)
+        return _plan(run, repo, found, folder, options)
     progress = Progress(phase="restoring")
     run.stops_softly = True
     with Display(run, progress):
@@ -87,7 +87,7 @@ def restore_files(run: Run, snapshot: str, target: str, workers: int, **given: A
 COMMAND = restore_files
 
 
-def _plan(repo: Repository, snapshot: Snapshot, target: Path, options: RestoreOptions) -> Outcome:
+def _plan(run: Run, repo: Repository, snapshot: Snapshot, target: Path, options: RestoreOptions) -> Outcome:
     """Return the plan, as rows that are written while it is made; 3 where something would be refused."""
     counts: Counter[str] = Counter()
     size_bytes = 0
@@ -110,7 +110,7 @@ def _plan(repo: Repository, snapshot: Snapshot, target: Path, options: RestoreOp
         result={"snapshot": snapshot_fields(snapshot), "target": path_text(str(target)), "dry_run": True},
         rows=Rows("plan", entries(), _plan_fields, _plan_line),
         totals=totals,
-        exit_code=EXIT_OK,
+        exit_code=EXIT_INCOMPLETE if run.warnings_count else EXIT_OK,
     )
     return outcome
 
@@ -129,6 +129,7 @@ def _plan_line(planned: PlannedEntry) -> str:
 
 
 def _outcome(run: Run, result: RestoreResult, duration_s: float) -> Outcome:
+    exit_code = result.exit_code or (EXIT_INCOMPLETE if run.warnings_count else EXIT_OK)
     for found in (*result.failures, *result.warnings):
         run.warn(found.code, found.message, found.path)
     run.count_warnings(result.failures_count + result.warnings_count)
@@ -154,4 +155,4 @@ def _outcome(run: Run, result: RestoreResult, duration_s: float) -> Outcome:
     ]
     if stats.get("verified_files"):
         lines.append(f"verified: {count_of(stats['verified_files'], 'file')} read again and compared")
-    return Outcome(result=facts, lines=lines, exit_code=result.exit_code)
+    return Outcome(result=facts, lines=lines, exit_code=exit_code)

@@ -21,9 +21,13 @@ _HEAD = ("id", "finished (UTC)", "source", "host", "files", "size", "added", "")
 def list_snapshots(run: Run, source: str | None) -> Outcome:
     """List the snapshots.
 
-    Oldest first. One that cannot be read is a warning, and the rest is listed (exit code 3).
+    Oldest first. One that cannot be read, or that this machine knows and the store has lost, is a warning, and the
+    rest is listed (exit code 3).
     """
-    found = readable_snapshots(run, run.repository(), source)
+    repo = run.repository()
+    found = readable_snapshots(run, repo, source)
+    for concern in repo.lost_heads(source):
+        run.warn(concern.code, concern.message)
     if run.as_json:
         rows = Rows("snapshots", found, snapshot_fields, str)
         return Outcome(rows=rows, exit_code=_exit_code(run))

@@ -22,6 +22,25 @@ def test_they_are_listed_oldest_first_and_by_source(coffer, repo, tree):
     assert found[0]["started"] <= found[1]["started"]
 
 
+def test_one_that_the_store_has_lost_is_told(coffer, repo, tree, tmp_path):
+    """By every command that looks for the newest, with exit code 3; a backup is made all the same."""
+    coffer("backup", tree, "--source", "a")
+    coffer("backup", tree, "--source", "a")
+    lost = coffer("snapshots", "--json").result["snapshots"][1]["object"]
+    (repo / lost).unlink()
+    commands = (
+        ("snapshots",),
+        ("restore", "latest", "--target", tmp_path / "plan", "--dry-run"),
+        ("restore", "latest", "--target", tmp_path / "out"),
+        ("backup", tree, "--source", "a"),
+    )
+    for command in commands:
+        ended = coffer(*command, "--json")
+        told = [(w["code"], w["message"].split(":")[0]) for w in ended.envelope["warnings"]]
+        assert (3, [("chain-broken", lost)]) == (ended.code, told), command
+    assert "chain-broken" == coffer("ls", "latest:a", "--json").envelope["warnings"][0]["code"]
+
+
 def test_one_that_is_damaged_hides_none_of_the_others(coffer, repo, tree):
     """It is a warning that names the object, the rest is listed, and the exit code is 3."""
     coffer("backup", tree, "--source", "a")
