@@ -37,6 +37,12 @@ _KEEP_KEY = "Keep a copy of it in another place: without it nothing can be resto
 _KEEP_PASSPHRASE = "Keep the passphrase in another place as well: without it nothing can be restored, by nobody."  # noqa: S105 - says to keep it
 
 
+_SAME_DISK = (
+    "Note that it lies on the same disk as the repository: who takes that disk can read all, and if it dies the key"
+    " dies too."
+)
+
+
 class _Key(NamedTuple):
     """What will open the repository.
 
@@ -78,22 +84,31 @@ def make_repository(run: Run, repository: str | None, passphrase: bool) -> Outco
     except BaseException:
         _withdraw(key, place)
         raise
+    on_same_disk = key.file is not None and share_a_disk(key.file, place.folder)
     result: dict[str, Any] = {
         "repository": path_text(str(place.folder)),
         "repository_id": made.id.hex(),
         "opened_by": key.unlocker.kind,
         "key_file": path_text(str(key.file)) if key.file else None,
         "key_file_is_new": key.is_new,
+        "key_on_same_disk": on_same_disk,
     }
     lines = [f"repository {made.id.hex()} was made in {path_text(str(place.folder))}"]
     if key.file is None:
         lines.append(_KEEP_PASSPHRASE)
     else:
         lines += [f"key file: {path_text(str(key.file))}" + (" (new)" if key.is_new else ""), _KEEP_KEY]
+    if on_same_disk:
+        lines.append(_SAME_DISK)
     return Outcome(result=result, lines=lines)
 
 
 COMMAND = make_repository
+
+
+def share_a_disk(one: Path, other: Path) -> bool:
+    """Say whether two places are on the same file system."""
+    return os.stat(one).st_dev == os.stat(other).st_dev
 
 
 def _require_empty(folder: Path) -> None:

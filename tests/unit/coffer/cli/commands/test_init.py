@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,19 @@ def test_the_repository_opens_with_the_key_that_was_made(coffer, tmp_path):
         result["opened_by"],
     )
     assert [] == coffer("snapshots", "--repo", tmp_path / "repo", "--json").result["snapshots"]
+
+
+def test_a_key_on_the_disk_of_the_repository_is_told(coffer, tmp_path, monkeypatch):
+    """Such a key protects from nobody who takes the disk, and from no dead disk; a key on another disk gets no note."""
+    ended = coffer("init", tmp_path / "one")
+    assert "same disk as the repository: who takes that disk can read all" in ended.out
+    assert coffer("init", tmp_path / "two", "--json").result["key_on_same_disk"]
+    assert init.share_a_disk(tmp_path, tmp_path / "one")
+    assert not init.share_a_disk(tmp_path, Path("/proc/version"))
+    monkeypatch.setattr(init, "share_a_disk", lambda key, folder: False)
+    ended = coffer("init", tmp_path / "three")
+    assert (0, False) == (ended.code, "same disk" in ended.out)
+    assert not coffer("init", tmp_path / "four", "--json").result["key_on_same_disk"]
 
 
 def test_a_key_file_that_is_there_is_used_and_stays_as_it_is(coffer, tmp_path):
