@@ -37,6 +37,8 @@ what is allowed, and the known key or word that was probably meant.
   `on` are texts, only `true` and `false` are truth values.
 - A relative path counts from the project folder: the folder that holds `config/`, or the file's own folder if that is
   not called `config`. `~` is the home folder. A quantity needs its unit: `retention: 30` is refused, `30d` is not.
+- A policy that nobody named, but that lies in the working folder, is refused if others than root and the user own it or
+  its folder, or may write them. One that `COFFER_POLICY` names, and the project's own, are taken as they are.
 - No secret has a place here. The policy says where a key or passphrase is: the name of an environment variable, or a
   file. Where a value may be a secret, no message shows it.
 - Checked beyond single values: names that name nothing or are there twice, locations within each other, sources within
