@@ -6,8 +6,10 @@ import pytest
 from airflow.sdk.exceptions import ParamValidationError
 
 from coffer.verification.compare import compare_trees
+from coffer_airflow.dag_defaults import policy_of_dags
 from coffer_airflow.operators import RestoreOperator
 from tests.harness.airflow_runs import run_dag
+from tests.harness.installation import closed_window
 
 pytestmark = pytest.mark.e2e
 
@@ -55,8 +57,6 @@ def test_a_run_by_hand_outside_the_window_fails_at_once(installation, filesystem
 
 def test_a_policy_that_was_broken_meanwhile_fails_at_once(installation, filesystem_backup):
     """The mistake is permanent: no further try."""
-    from coffer_airflow.dag_defaults import policy_of_dags
-
     installation.policy.write_text("timezone: Mars/Olympus\n")
     policy_of_dags.cache_clear()
     state, _, states = run_dag(filesystem_backup)
@@ -87,8 +87,6 @@ def test_a_damaged_repository_fails_the_run(installation, filesystem_backup):
 
 def test_a_policy_without_sources_skips(installation, dagbag, filesystem_backup):
     """Nothing to do is no failure."""
-    from coffer_airflow.dag_defaults import policy_of_dags
-
     text = installation.policy.read_text()
     installation.policy.write_text(text[: text.index("sources:")] + text[text.index("local_backup:") :])
     policy_of_dags.cache_clear()
@@ -104,13 +102,9 @@ def test_a_form_that_is_filled_in_wrongly_is_refused(filesystem_backup, wrong):
 
 
 def _shut_the_window(installation):
-    """Give the policy a window of one hour that is not now."""
-    from datetime import UTC, datetime
-
-    from coffer_airflow.dag_defaults import policy_of_dags
-
-    hour = (datetime.now(UTC).hour + 6) % 23
+    """Give the policy a window that is not open now."""
+    schedule, window = closed_window()
     with installation.policy.open("a") as file:
-        file.write(f'filesystem_backup: {{schedule: "0 {hour} * * *"}}\n')
-        file.write(f'performance_config: {{scheduling: {{backup_window: "{hour:02}:00-{hour + 1:02}:00"}}}}\n')
+        file.write(f'filesystem_backup: {{schedule: "{schedule}"}}\n')
+        file.write(f'performance_config: {{scheduling: {{backup_window: "{window}"}}}}\n')
     policy_of_dags.cache_clear()

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from coffer.backends.factory import open_backend
@@ -99,3 +100,9 @@ def make_passphrase_repository(folder: Path, passphrase: str) -> None:
 def connection(**fields: object) -> str:
     """Return the value of an AIRFLOW_CONN_... variable: a connection of type `coffer` with these fields."""
     return json.dumps({"conn_type": "coffer", **fields})
+
+
+def closed_window() -> tuple[str, str]:
+    """Return (schedule, window) such that the backup window is not open within hours of now."""
+    hour = (datetime.now(UTC).hour + 6) % 23
+    return f"0 {hour} * * *", f"{hour:02}:00-{hour + 1:02}:00"
