@@ -71,6 +71,8 @@ def _make(name: str, unlocker: Unlocker, chunking: ChunkParams, key_file: str | 
             (folder / "test-only.key").write_text(key_file)
         store.close()
     shutil.rmtree(folder / "repository" / ".tmp", ignore_errors=True)
+    for path in (folder, *folder.rglob("*")):  # as a clone has them
+        path.chmod(0o755 if path.is_dir() else 0o644)
     print(f"{name}: {sum(p.stat().st_size for p in folder.rglob('*') if p.is_file())} bytes")
 
 
