@@ -10,9 +10,9 @@ from tests.harness.skips import count_unexcused
 @pytest.mark.parametrize(
     ("longrepr", "for_root", "for_others"),
     [
-        (("/home/a/tests/test_x.py", 3, "Skipped: only root can make such files"), 1, 0),
-        (("/root/project/tests/test_x.py", 3, "Skipped: the service is down"), 1, 1),
-        (("/home/a/tests/test_x.py", 3, "Skipped: the root cause is not known"), 1, 1),
+        (("/srv/a/tests/test_x.py", 3, "Skipped: only root can make such files"), 1, 0),
+        (("/srv/only root here/test_x.py", 3, "Skipped: the service is down"), 1, 1),
+        (("/srv/a/tests/test_x.py", 3, "Skipped: the root cause is not known"), 1, 1),
         ("no tuple: only root in the middle", 1, 1),
     ],
 )
