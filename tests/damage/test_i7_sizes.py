@@ -9,12 +9,16 @@ import zstandard
 from coffer.crypto.seal import HEADER_BYTES, KIND_INDEX, KIND_PACK, TAG_BYTES, FrameMeta, new_object_key, seal_single
 from coffer.errors import ObjectCorruptError, SizeLimitError
 from coffer.ids import PackId, pack_name
+from coffer.repository import blocks
 from coffer.repository import index as index_module
 from coffer.repository import snapshot as snapshot_module
+from coffer.repository.blocks import Group
 from coffer.repository.index import write_segments
 from coffer.repository.pack import MAX_RAW_BYTES, MAX_TABLE_ROWS, ROW, TRAILER, TYPE_DATA, PackBuilder
+from coffer.restore import restore
 from coffer.verification import check, packread, verify
 from tests.harness.corrupt import errors_of
+from tests.harness.forgery import Forger, forged_row
 
 MIB = 1 << 20
 BOMB = zstandard.ZstdCompressor().compress(bytes(64 * MIB))  # made before memory is counted
@@ -73,6 +77,27 @@ def test_a_table_with_more_rows_than_a_pack_may_have_is_one_error_of_its_segment
     name = put_segment(store, keyring, plain)
     (found,) = errors_of(check(history.open(store)))
     assert (ObjectCorruptError.code, name) == (found.code, found.object)
+
+
+@pytest.mark.parametrize(
+    ("folder", "names"),
+    [(b"", [b"A" * 4097]), (b"/".join([b"a"] * 20_000), [b"f"]), (b"", [b"A" * 3_000_000])],
+    ids=["long-name", "deep-folder", "huge-name"],
+)
+def test_a_manifest_with_a_path_that_no_system_takes_is_refused(history, store, tmp_path, monkeypatch, folder, names):
+    """Some KB of store can name it any number of times: check and a restore keep none of it, and take no time."""
+    with monkeypatch.context() as patch:
+        patch.setattr(blocks, "MAX_PATH_BYTES", MAX_RAW_BYTES)
+        forger = Forger(history.open(store))
+        groups = [Group(b"", [b"0"], [forged_row()]), Group(folder, names, [forged_row()])]
+        snapshot = forger.commit(*[groups] * 40)
+    tracemalloc.reset_peak()
+    repo = history.open(store)
+    (found,) = errors_of(check(repo))
+    assert SizeLimitError.code == found.code
+    result = restore(repo, snapshot, tmp_path / "out")
+    assert (3, {SizeLimitError.code}) == (result.exit_code, {failure.code for failure in result.failures})
+    assert sum(len(failure.path) for failure in result.failures) < 40 * 4096
 
 
 def put_segment(store, keyring, plain):

@@ -33,6 +33,8 @@ _BOUNDS = (
 )
 
 MAX_BLOCK_ENTRIES = 1 << 16  # (I7); a writer closes a block far earlier
+# PATH_MAX of Linux (I7): no system call takes a longer path, and no file system has longer names: a walk meets none.
+MAX_PATH_BYTES = 4096
 MAX_BLOCK_EXTENTS = 1 << 18  # (I7); a writer splits a block that has more
 _HOLE = 0  # references in the content section: 0 a hole, 2n+2 chunk n, 2n+3 list chunk n
 
@@ -81,7 +83,13 @@ class Group:
 
 
 def encode_stable(groups: Sequence[Group]) -> bytes:
-    """Return the stable section of a block."""
+    """Return the stable section of a block.
+
+    Raises:
+        ValueError: A name or folder is longer than a reader takes.
+    """
+    if any(max(map(len, (group.folder, *group.names))) > MAX_PATH_BYTES for group in groups):
+        raise ValueError("name or folder over the cap")
     columns = _columns(groups)
     parts = [
         pack_blob(b"\0".join([group.folder for group in groups])),
@@ -236,6 +244,9 @@ def _decode_names(stable: bytes, what: str) -> tuple[list[Group], int]:
     names = names_blob.split(b"\0")
     if len(names) != total:
         raise ObjectCorruptError(f"{what}: {len(names)} names for {total} entries")
+    longest = max(map(len, chain(folders, names)))
+    if longest > MAX_PATH_BYTES:
+        raise SizeLimitError(f"{what}: name or folder of {longest} bytes is over the cap of {MAX_PATH_BYTES}")
     groups: list[Group] = []
     first = 0
     for folder, count in zip(folders, counts, strict=True):

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from coffer.errors import ObjectCorruptError
+from coffer.errors import ObjectCorruptError, SizeLimitError
 from coffer.ids import CHUNK_ID_BYTES, ChunkId
-from coffer.repository.blocks import Group, decode_block
+from coffer.repository.blocks import MAX_PATH_BYTES, Group, decode_block
 from coffer.repository.columns import pack_blob, unpack_blob
 from coffer.repository.entries import Content, Entry, Extent, path_key
 from coffer.repository.pack import MAX_RAW_BYTES, TYPE_LIST, TYPE_ROOT, TYPE_SECTION
@@ -90,6 +90,7 @@ def decode_root(data: bytes, what: str) -> ManifestRoot:
 
     Raises:
         ObjectCorruptError: It is not one.
+        SizeLimitError: A block begins with a longer path than a walk meets.
     """
     try:
         mark, count, entries, size, sparse_count = _ROOT.unpack_from(data)
@@ -101,6 +102,8 @@ def decode_root(data: bytes, what: str) -> ManifestRoot:
             n, block_size, fingerprint, stable, times, content = _BLOCK.unpack_from(data, at)
             folder, at = unpack_blob(data, at + _BLOCK.size, what)
             name, at = unpack_blob(data, at, what)
+            if max(len(folder), len(name)) > MAX_PATH_BYTES:
+                raise SizeLimitError(f"{what}: path of a block is over the cap of {MAX_PATH_BYTES} bytes")
             content_id = None if content == _NO_CHUNK else ChunkId(content)
             blocks.append(
                 BlockRef(folder, name, n, block_size, fingerprint, ChunkId(stable), ChunkId(times), content_id)

@@ -6,9 +6,11 @@ import tracemalloc
 import pytest
 
 from coffer.errors import ObjectCorruptError, SizeLimitError
+from coffer.repository import blocks
 from coffer.repository.blocks import (
     MAX_BLOCK_ENTRIES,
     MAX_BLOCK_EXTENTS,
+    MAX_PATH_BYTES,
     Group,
     decode_block,
     decode_names,
@@ -54,6 +56,22 @@ def test_a_block_without_content_has_two_sections():
     groups = [Group(b"", [b"a", b"b"], [row(FOLDER, 4096), row()])]
     assert b"" == encode_content(groups)
     assert groups == _decode(groups)
+
+
+@pytest.mark.parametrize(("folder", "name"), [(0, 1), (1, 0), (1, 1)])
+def test_paths_are_as_long_as_the_system_takes(monkeypatch, folder, name):
+    """Up to 4,096 bytes each; a writer refuses more, and so does whoever reads what a hostile one wrote."""
+    most = [Group(b"f" * MAX_PATH_BYTES, [b"n" * MAX_PATH_BYTES], [row()])]
+    assert most == _decode(most)
+    over = [Group(b"f" * (MAX_PATH_BYTES + folder), [b"n" * (MAX_PATH_BYTES + name)], [row()])]
+    with pytest.raises(ValueError, match="over the cap"):
+        encode_stable(over)
+    monkeypatch.setattr(blocks, "MAX_PATH_BYTES", 5000)
+    stable = encode_stable(over)
+    monkeypatch.undo()
+    for decode in (lambda: decode_block(stable, encode_times(over), b"", "x"), lambda: decode_names(stable, "x")):
+        with pytest.raises(SizeLimitError, match="name or folder of 4097 bytes is over the cap of 4096"):
+            decode()
 
 
 def test_entries_have_their_whole_path():

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from coffer.errors import ObjectCorruptError
+from coffer.errors import ObjectCorruptError, SizeLimitError
 from coffer.repository.blocks import Group
 from coffer.repository.entries import Extent
 from coffer.repository.manifest import BlockRef, ManifestReader, decode_list, decode_root, encode_list, encode_root
@@ -53,6 +53,14 @@ def test_a_root_is_encoded_the_same_way_every_time():
 def test_the_root_of_nothing_comes_back():
     """A source without entries has a manifest all the same."""
     assert ((), frozenset()) == (decode_root(encode_root([]), "x").blocks, decode_root(encode_root([]), "x").sparse)
+
+
+@pytest.mark.parametrize("where", [(b"f" * 4097, b"n"), (b"f", b"n" * 4097)])
+def test_a_root_names_no_path_that_no_system_takes(where):
+    """A block that begins with one is hostile: the path would be kept for every message about it (I7)."""
+    assert 1 == len(decode_root(encode_root([_ref(1, b"f" * 4096, b"n" * 4096)]), "x").blocks)
+    with pytest.raises(SizeLimitError, match="path of a block is over the cap"):
+        decode_root(encode_root([_ref(1, *where)]), "x")
 
 
 def test_a_root_cut_short_is_corrupt():
