@@ -71,6 +71,16 @@ def test_a_bundle_less_than_half_alive_is_made_anew_by_the_next_run(bench):
     assert (0, 0) == (fourth.stats["read_bytes"], fourth.stats["chunks_new"])
 
 
+def test_a_bundle_more_than_half_alive_stays_where_it_is(bench):
+    """To join it anew would cost more than its dead part takes up: nothing is read for it."""
+    write_tree(bench.root, {f"f{n}": bytes([n]) * 600 for n in range(10)})
+    bench.back_up()
+    (bench.root / "f1").unlink()  # one of at least four in the first bundle
+    second = bench.back_up()
+    assert frozenset() == bench.repo.manifest(second.snapshot).root.sparse
+    assert 0 == bench.back_up().stats["read_bytes"]
+
+
 def test_many_small_bundles_are_joined(bench):
     """Runs that find one new file each leave one small bundle each; after some dozens they become few."""
     draw = random.Random(4)

@@ -177,6 +177,19 @@ def test_a_damaged_checkpoint_only_costs_the_reading(tree):
     tree.assert_saved(result)
 
 
+def test_a_checkpoint_older_than_the_last_snapshot_is_not_gone_on_from(tree):
+    """The store refused to delete it, say: the snapshot knows more."""
+    with pytest.raises(InterruptedRunError):
+        tree.back_up(stop=StopAfter(30))
+    old = {name: tree.backend._objects[name] for name in tree.stored_names("checkpoints/")}
+    tree.back_up()
+    tree.backend._objects |= old
+    result, names = opened(tree)
+    assert [] == names
+    assert [] == tree.stored_names("checkpoints/"), "it is removed by the next commit"
+    tree.assert_saved(result)
+
+
 def test_a_checkpoint_of_the_future_is_not_preferred_for_ever(tree):
     """The clock went back behind a checkpoint: the runs after it are whole all the same."""
     with pytest.raises(InterruptedRunError):
@@ -193,7 +206,7 @@ def test_a_checkpoint_of_the_future_is_not_preferred_for_ever(tree):
 
 def test_the_lease_is_renewed_while_one_large_file_is_read(bench, monkeypatch):
     """Hours within a single file: the writer is not taken for dead."""
-    write_tree(bench.root, {"large": random.Random(3).randbytes(60_000)})
+    write_tree(bench.root, {"large": random.Random(3).randbytes(300_000)})
     renewed = []
     real = lease.renew
 
