@@ -288,7 +288,7 @@ class ChainBrokenError(RepositoryError):
     """Raised when the chain of a source's snapshots has a gap, a fork or a false link."""
 
     code = "chain-broken"
-    default_hint = "A snapshot was removed or replaced outside Coffer. Compare with another location, or with what another machine remembers."
+    default_hint = "A snapshot was removed or replaced outside Coffer. Compare with another location or machine."
 
 
 # ------------------------------------------------------------------------------------------------ crypto
