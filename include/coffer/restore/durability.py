@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
+from coffer.errors import RestoreError
 from coffer.restore.folders import Folders
+
+_HINT = "Look at the system's log for errors of the disk, then restore again with --overwrite changed --verify."
 
 
 def flush_file_systems(folders: Folders) -> None:
@@ -14,7 +17,7 @@ def flush_file_systems(folders: Folders) -> None:
     writes. Where the C library has no syncfs, all file systems are flushed.
 
     Raises:
-        OSError: A disk reported an error while it wrote; which file it was is not known.
+        RestoreError: A disk reported an error while it wrote; which file it was is not known.
     """
     import ctypes  # 10 ms, paid once per restore
 
@@ -26,5 +29,5 @@ def flush_file_systems(folders: Folders) -> None:
     for path in folders.devices.values():
         with folders.opened(path) as folder:
             if syncfs(folder.fd) != 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number))
+                reason = os.strerror(ctypes.get_errno()).lower()
+                raise RestoreError(f"target: its disk could not be flushed ({reason})", hint=_HINT)

@@ -69,6 +69,7 @@ def restore(
         InterruptedRunError: `stop` was set; finished files are whole.
         RestoreSpaceError: The target is full; finished files are whole.
         BackendUnavailableError: The store does not answer; finished files are whole.
+        RestoreError: A disk of the target reported an error when everything was flushed.
     """
     options = options or RestoreOptions()
     progress = progress or Progress()
