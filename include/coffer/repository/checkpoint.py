@@ -16,6 +16,7 @@ from coffer.crypto.seal import KIND_CHECKPOINT, open_single, seal_single
 from coffer.errors import CofferError, ObjectCorruptError
 from coffer.ids import CHUNK_ID_BYTES, ChunkId
 from coffer.repository.objects import read_whole
+from coffer.repository.snapshot import storable_ns
 
 PREFIX = "checkpoints/"
 MAX_OBJECT_BYTES = 4096  # (I7); a checkpoint has about 220
@@ -39,6 +40,7 @@ class Checkpoint:
 
 def put(backend: Backend, keyring: Keyring, source_tag: str, started_ns: int, manifest_root: ChunkId) -> None:
     """Store a checkpoint; everything that it names is durable already."""
+    started_ns = storable_ns(started_ns)
     body = json.dumps({"started_ns": started_ns, "manifest_root": manifest_root.hex()}).encode()
     backend.put(f"{PREFIX}{source_tag}-{started_ns:020d}", [seal_single(keyring, KIND_CHECKPOINT, body)])
 

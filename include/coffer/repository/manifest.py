@@ -25,6 +25,7 @@ _NO_CHUNK = bytes(CHUNK_ID_BYTES)
 _ROOT = struct.Struct("<4sIQQI")  # mark, count of blocks, entries, bytes, count of sparse chunks
 _BLOCK = struct.Struct(f"<IQ{FINGERPRINT_BYTES}s{CHUNK_ID_BYTES}s{CHUNK_ID_BYTES}s{CHUNK_ID_BYTES}s")
 _LIST_ROW = struct.Struct(f"<{CHUNK_ID_BYTES}sII")  # chunk id (zeros: a hole), offset, length
+_MAX_SUM_BYTES = (1 << 64) - 1
 _MARK = b"mft1"
 _HOLE_STEP = (1 << 32) - 1  # a longer hole takes several rows of a list
 
@@ -72,15 +73,21 @@ class ManifestRoot:
     @property
     def size_bytes(self) -> int:
         """Sum of all regular files' sizes."""
-        return sum(block.size_bytes for block in self.blocks)
+        return _bounded(sum(block.size_bytes for block in self.blocks))
+
+
+def _bounded(size_bytes: int) -> int:
+    """Return what a field can hold of a sum: three sparse files can have 2^64 bytes, and none of them on a disk."""
+    return min(size_bytes, _MAX_SUM_BYTES)
 
 
 def encode_root(blocks: Sequence[BlockRef], sparse: frozenset[ChunkId] = frozenset()) -> bytes:
     """Return a root's plaintext; deterministic."""
-    totals = sum(b.entry_count for b in blocks), sum(b.size_bytes for b in blocks)
+    totals = sum(b.entry_count for b in blocks), _bounded(sum(b.size_bytes for b in blocks))
     parts = [_ROOT.pack(_MARK, len(blocks), *totals, len(sparse))]
     for b in blocks:
-        parts.append(_BLOCK.pack(b.entry_count, b.size_bytes, b.fingerprint, b.stable, b.times, b.content or _NO_CHUNK))
+        counts = b.entry_count, _bounded(b.size_bytes)
+        parts.append(_BLOCK.pack(*counts, b.fingerprint, b.stable, b.times, b.content or _NO_CHUNK))
         parts += (pack_blob(b.folder), pack_blob(b.name))
     return b"".join(parts) + b"".join(sorted(sparse))
 

@@ -262,6 +262,7 @@ class Repository:
 
         Raises:
             LeaseLostError: The writer was revoked; nothing was committed.
+            ObjectCorruptError, SizeLimitError: The draft has a field that no reader takes; nothing was committed.
         """
         lost = self.lost_heads(draft.source)
         if concerns is not None:
@@ -269,7 +270,10 @@ class Repository:
         before = self.newest(draft.source, below=lease.sequence)
         if before is not None:
             draft = replace(draft, previous_sequence=before.sequence, previous_sha256=before.sha256)
+        started_ns, finished_ns = snapshot.storable_ns(draft.started_ns), snapshot.storable_ns(draft.finished_ns)
+        draft = replace(draft, started_ns=started_ns, finished_ns=finished_ns)
         data = snapshot.encode_snapshot(self.keyring, draft)
+        snapshot.decode_snapshot(self.keyring, draft.name, data)  # what nobody could read must not be a success
         try:
             self.backend.put(draft.name, [data])
         except ObjectExistsError:

@@ -55,7 +55,7 @@ def new_settings(unlock_kind: str, chunking: ChunkParams, argon2: Argon2Params, 
         SizeLimitError: The sizes are such that no repository could be opened with them.
     """
     _check_cuts(chunking)
-    repository_id, salt, created_ns = new_repository_id(), secrets.token_bytes(SALT_BYTES), clock.now_ns()
+    repository_id, salt, created_ns = new_repository_id(), secrets.token_bytes(SALT_BYTES), max(clock.now_ns(), 0)
     document = {
         "object": "coffer-repository",
         "format": FORMAT,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from blake3 import blake3
 
 from coffer.crypto.keyring import SIGNATURE_BYTES, Keyring, verify_signature
 from coffer.crypto.seal import HEADER_BYTES, KIND_OFFSET, KIND_REVOKED, KIND_SNAPSHOT, open_single, seal_single
-from coffer.errors import FormatVersionError, ObjectCorruptError, SizeLimitError
+from coffer.errors import FormatVersionError, ObjectCorruptError, SizeLimitError, UsageError
 from coffer.ids import CHUNK_ID_BYTES, SNAPSHOT_ID_BYTES
 
 PREFIX = "snapshots/"
@@ -25,6 +26,10 @@ MAX_OBJECT_BYTES = 1024 * 1024  # (I7)
 FORMAT = 1
 MAX_SEQUENCE = 99_999_999  # a name has eight digits: a number with more would never be listed
 _NAME = re.compile(r"snapshots/([0-9a-f]{8})-([0-9]{8})")
+_NUMBERS_END = 1 << 63
+_SUMS_END = 1 << 127  # no sum reaches it: a file has less than 2^63 bytes
+# Of the words in a snapshot [bytes, as JSON]: what else is in it takes less than the rest of the cap.
+_MAX_WORDS_BYTES = MAX_OBJECT_BYTES - 64 * 1024
 _SIGNED = b"coffer/1/snapshot\0"
 T = TypeVar("T")
 
@@ -122,6 +127,25 @@ def snapshot_id(repository_id: bytes, name: str) -> str:
     return blake3(repository_id + name.encode()).digest(SNAPSHOT_ID_BYTES).hex()
 
 
+def storable_ns(time_ns: int) -> int:
+    """Return the nearest time that a snapshot can hold [ns since the Unix epoch]: a dead clock may be before 1970."""
+    return min(max(time_ns, 0), _NUMBERS_END - 1)
+
+
+def refuse_many_words(source: str, host: str, paths: Sequence[str], tags: Sequence[str]) -> None:
+    """Refuse what no snapshot can hold, before any work is done for one.
+
+    Raises:
+        UsageError: The words are too many or too long.
+    """
+    size_bytes = len(json.dumps([source, host, *paths, *tags]))
+    if size_bytes > _MAX_WORDS_BYTES:
+        raise UsageError(
+            f"{len(paths)} paths and {len(tags)} tags: {size_bytes} bytes, a snapshot holds {_MAX_WORDS_BYTES} of them",
+            hint="Name the folders that hold these files, and fewer tags; leave out what is not wanted with --exclude.",
+        )
+
+
 def encode_snapshot(keyring: Keyring, snapshot: Snapshot) -> bytes:
     """Return the object of a snapshot: signed, then sealed. The signature covers repository, name and body."""
     body = json.dumps(snapshot.body(), sort_keys=True, separators=(",", ":")).encode()
@@ -195,7 +219,7 @@ def _parse(fields: dict[str, Any], name: str, repository_id: bytes, sha256: str)
         tags=tuple(map(_text, _of_kind(fields["tags"], list))),
         complete=fields["complete"],
         warnings_count=_count(fields["warnings_count"]),
-        stats={name: _count(value) for name, value in _of_kind(fields["stats"], dict).items()},
+        stats={name: _sum(value) for name, value in _of_kind(fields["stats"], dict).items()},
         sha256=sha256,
     )
 
@@ -213,7 +237,15 @@ def _text(value: Any) -> str:
 def _count(value: Any) -> int:
     """Counts, sizes and times; below 2^63, so that a time [ns] is a date that can be shown."""
     number = _of_kind(value, int)
-    if not 0 <= number < 1 << 63:
+    if not 0 <= number < _NUMBERS_END:
+        raise ValueError
+    return number
+
+
+def _sum(value: Any) -> int:
+    """Any sum of counts and sizes: that of some sparse files is over 2^63."""
+    number = _of_kind(value, int)
+    if not 0 <= number < _SUMS_END:
         raise ValueError
     return number
 

@@ -20,7 +20,7 @@ from coffer.repository.concern import Concern
 from coffer.repository.entries import path_key
 from coffer.repository.manifest import NO_FINGERPRINT, ManifestReader
 from coffer.repository.repository import Repository
-from coffer.repository.snapshot import Snapshot, snapshot_id
+from coffer.repository.snapshot import Snapshot, refuse_many_words, snapshot_id
 from coffer.repository.writer import ChunkWriter
 from coffer.sources.filesystem.blockcut import cut_blocks, fingerprint
 from coffer.sources.filesystem.bundle import Bundler, Known
@@ -73,6 +73,7 @@ def backup(
     """
     _require_text(source.name)
     paths = resolve_paths(source)
+    refuse_many_words(source.name, (options and options.host) or "", tuple(map(os.fsdecode, paths)), source.tags)
     excludes = make_excludes(source.exclude, source.include)
     _refuse_own_repository(repo, paths, source, filtered=excludes is not None)
     run = _Run(repo, source, paths, options or BackupOptions(), progress or Progress(), stop)

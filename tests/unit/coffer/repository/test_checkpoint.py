@@ -35,6 +35,15 @@ def test_the_newest_checkpoint_is_found():
     assert checkpoint.Checkpoint(name, 10, chunk_id(1)) == checkpoint.newest(store, KEYRING, TAG)
 
 
+def test_a_clock_before_1970_makes_a_checkpoint_that_is_found():
+    """As of the first moment that a name can tell."""
+    store = MemoryBackend()
+    _put(store, -5)
+    assert checkpoint.Checkpoint(f"checkpoints/{TAG}-{0:020d}", 0, chunk_id(1)) == checkpoint.newest(
+        store, KEYRING, TAG
+    )
+
+
 def test_without_one_there_is_none():
     """A source that was never interrupted."""
     assert checkpoint.newest(MemoryBackend(), KEYRING, TAG) is None

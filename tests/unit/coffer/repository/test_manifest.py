@@ -1,6 +1,7 @@
 """Manifests: roots, blocks found by path, and lists of very large files."""
 
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -61,6 +62,15 @@ def test_a_root_names_no_path_that_no_system_takes(where):
     assert 1 == len(decode_root(encode_root([_ref(1, b"f" * 4096, b"n" * 4096)]), "x").blocks)
     with pytest.raises(SizeLimitError, match="path of a block is over the cap"):
         decode_root(encode_root([_ref(1, *where)]), "x")
+
+
+@pytest.mark.parametrize("sizes", [(1 << 63, 1 << 63), (1 << 63, 3 << 63), (1 << 64, 0)])
+def test_a_sum_over_what_a_field_holds_is_written_as_the_most_it_holds(sizes):
+    """Some sparse files have more than 2^64 bytes together; what a writer writes, a reader reads."""
+    blocks = [replace(_ref(n), size_bytes=size) for n, size in enumerate(sizes, start=1)]
+    found = decode_root(encode_root(blocks), "x")
+    assert (1 << 64) - 1 == found.size_bytes
+    assert [min(size, (1 << 64) - 1) for size in sizes] == [block.size_bytes for block in found.blocks]
 
 
 def test_a_root_cut_short_is_corrupt():

@@ -156,6 +156,24 @@ def test_a_writer_that_was_revoked_commits_nothing(repo, clock):
     assert [] == repo.snapshots()
 
 
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [({"warnings_count": -1}, ObjectCorruptError), ({"tags": ("t" * (1 << 20),)}, SizeLimitError)],
+)
+def test_what_nobody_could_read_is_not_committed(repo, clock, changes, error):
+    """A snapshot is read as it was encoded before it is put: else a success would hide every other one."""
+    with pytest.raises(error):
+        commit_snapshot(repo, clock, **changes)
+    assert [] == repo.snapshots()
+
+
+def test_a_clock_that_stands_before_1970_stops_no_backup(repo, clock):
+    """Its times are the first that a snapshot can hold."""
+    committed = commit_snapshot(repo, clock, started_ns=-5_000_000_000, finished_ns=-1)
+    assert (0, 0) == (committed.started_ns, committed.finished_ns)
+    assert committed == repo.resolve("latest")
+
+
 def test_the_newest_head_is_remembered_outside_the_store(store, clock, tmp_path):
     """After the commit, not before: a machine does not expect what may not be there."""
     heads = HeadStore(tmp_path)

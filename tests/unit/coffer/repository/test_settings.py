@@ -19,6 +19,15 @@ def _new(chunking=None, argon2=None):
     return new_settings("key-file", chunking or ChunkParams(), argon2 or Argon2Params(), ManualClock())
 
 
+def test_a_clock_before_1970_makes_a_repository_that_opens():
+    """As of the first moment that a reader takes."""
+    clock = ManualClock()
+    clock.set_wall(-5)
+    settings = new_settings("key-file", ChunkParams(), Argon2Params(), clock)
+    assert settings == _read(settings.raw)
+    assert 0 == settings.created_ns
+
+
 def _read(raw):
     store = MemoryBackend()
     store.put(NAME, [raw])

@@ -13,6 +13,7 @@ from coffer.errors import (
     ObjectCorruptError,
     SignatureError,
     SizeLimitError,
+    UsageError,
     WrongKeyError,
 )
 from coffer.repository.snapshot import (
@@ -23,7 +24,9 @@ from coffer.repository.snapshot import (
     is_revoked,
     object_name,
     parse_name,
+    refuse_many_words,
     snapshot_id,
+    storable_ns,
 )
 from tests.harness.keyrings import REPOSITORY_ID, make_keyring
 from tests.harness.repositories import make_snapshot
@@ -194,6 +197,8 @@ def test_a_signed_body_that_is_no_snapshot_is_corrupt(body):
         ("stats", {"files": "0"}),
         ("stats", {"files": 1.0}),
         ("stats", {"files": None}),
+        ("stats", {"files": -1}),
+        ("stats", {"files": 1 << 127}),
     ],
     ids=lambda value: "missing" if value is DELETE else repr(value)[:24],
 )
@@ -201,6 +206,30 @@ def test_a_field_of_another_type_or_range_is_corrupt(field, value):
     """Or one that is missing: each is a typed error, whatever Python makes of the value."""
     with pytest.raises(ObjectCorruptError):
         decode_snapshot(KEYRING, NAME, _changed(**{field: value}))
+
+
+def test_sums_may_be_larger_than_any_file():
+    """Two sparse files of 7 EiB together have more than 2^63 bytes; such a snapshot was written and never read."""
+    stats = {"size_bytes": (1 << 127) - 1}
+    assert stats == decode_snapshot(KEYRING, NAME, _changed(stats=stats)).stats
+
+
+@pytest.mark.parametrize(("time_ns", "expected"), [(-1, 0), (0, 0), (5, 5), (1 << 63, (1 << 63) - 1)])
+def test_a_time_is_stored_as_the_nearest_that_is_read(time_ns, expected):
+    """A clock without a battery may stand before 1970."""
+    assert expected == storable_ns(time_ns)
+
+
+@pytest.mark.parametrize(("paths", "tags"), [(7000, 0), (0, 7000)])
+def test_more_words_than_a_snapshot_holds_are_refused(paths, tags):
+    """Before any work, with what to do instead; in one of just under the limit they are read back."""
+    word = "n" * 150
+    with pytest.raises(UsageError, match=f"{paths} paths and {tags} tags: .* a snapshot holds"):
+        refuse_many_words("home", "host", [word] * paths, [word] * tags)
+    paths, tags = ["\xe9" * 25] * (paths * 9 // 10), [word] * (tags * 9 // 10)
+    refuse_many_words("home", "host", paths, tags)
+    snapshot = make_snapshot(KEYRING, paths=tuple(paths), tags=tuple(tags))
+    assert snapshot.paths == decode_snapshot(KEYRING, NAME, encode_snapshot(KEYRING, snapshot)).paths
 
 
 # ------------------------------------------------------------------------------------------------ the revoked mark

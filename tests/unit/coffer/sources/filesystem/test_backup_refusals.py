@@ -21,6 +21,15 @@ def test_a_missing_source_is_refused(bench):
     assert before == bench.stored_names()
 
 
+def test_more_tags_than_a_snapshot_holds_are_refused(bench):
+    """Before the walk: nothing is stored, not even a lease."""
+    before = bench.stored_names()
+    bench.change_source(tags=tuple(f"{n:0200d}" for n in range(6000)))
+    with pytest.raises(UsageError, match=r"1 paths and 6000 tags: .* a snapshot holds"):
+        bench.back_up()
+    assert before == bench.stored_names()
+
+
 def test_a_path_through_a_file_is_missing(bench):
     """A component of the path is no folder."""
     write_tree(bench.root, {"file": b"x"})
