@@ -59,12 +59,33 @@ class IdKeys:
         Args:
             extents: (chunk id or None for a hole, length [bytes]) in file order, list chunks resolved.
         """
-        hasher = blake3(b"extents\0", key=self._content)
+        hasher = self.extents_hasher()
         for chunk_id, length in extents:
-            hasher.update((chunk_id or _HOLE) + length.to_bytes(8, "little"))
-        return ContentId(hasher.digest(CONTENT_ID_BYTES))
+            hasher.add(chunk_id, length)
+        return hasher.finish()
+
+    def extents_hasher(self) -> ExtentsHasher:
+        """Return what makes an `extents_id` extent by extent."""
+        return ExtentsHasher(self._content)
 
     def source_tag(self, source: str) -> str:
         """Return 8 hex digits that let a source's snapshots be found by name without telling the source's name."""
         # No source has a name that is not text, but it can be asked for: the tag is then one that nothing has.
         return blake3(source.encode(errors="surrogatepass"), key=self._source).digest(4).hex()
+
+
+class ExtentsHasher:
+    """The content id of a file of several extents in the making."""
+
+    __slots__ = ("_hasher",)
+
+    def __init__(self, content_key: bytes) -> None:
+        self._hasher = blake3(b"extents\0", key=content_key)
+
+    def add(self, chunk_id: bytes | None, length: int) -> None:
+        """Take the next extent: its chunk, or None for a hole, and its length [bytes]."""
+        self._hasher.update((chunk_id or _HOLE) + length.to_bytes(8, "little"))
+
+    def finish(self) -> ContentId:
+        """Return the id [16 bytes]."""
+        return ContentId(self._hasher.digest(CONTENT_ID_BYTES))

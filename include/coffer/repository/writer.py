@@ -26,25 +26,30 @@ _IN_FLIGHT_BYTES = 40 * 1024 * 1024  # plaintext that waits for the workers
 
 
 class PendingChunk:
-    """A chunk on its way; `chunk_id` is there once the workers have hashed it."""
+    """A chunk on its way; `chunk_id` is there once the workers have hashed it.
 
-    __slots__ = ("_done", "_error", "_id", "length")
+    There may be thousands of a large file at a time, so they share what they wait by.
+    """
 
-    def __init__(self, length: int) -> None:
+    __slots__ = ("_error", "_id", "_settled", "length")
+
+    def __init__(self, length: int, settled: threading.Condition) -> None:
         self.length = length
-        self._done = threading.Event()
+        self._settled = settled
         self._id: ChunkId | None = None
         self._error: BaseException | None = None
 
     def resolve(self, chunk_id: ChunkId) -> None:
         """Set the id; the writer calls this once."""
-        self._id = chunk_id
-        self._done.set()
+        with self._settled:
+            self._id = chunk_id
+            self._settled.notify_all()
 
     def fail(self, error: BaseException) -> None:
         """Set the error; the writer calls this once."""
-        self._error = error
-        self._done.set()
+        with self._settled:
+            self._error = error
+            self._settled.notify_all()
 
     @property
     def chunk_id(self) -> ChunkId:
@@ -55,7 +60,9 @@ class PendingChunk:
         """
         found = self._id
         if found is None:
-            self._done.wait()
+            with self._settled:
+                while self._id is None and self._error is None:
+                    self._settled.wait()
             if self._error is not None:
                 raise self._error
             found = self._id
@@ -109,6 +116,7 @@ class ChunkWriter:
         self._jobs: queue.SimpleQueue[tuple[Sequence[bytes], int, PendingChunk] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # builders, pending ids, tables, stats
         self._room = threading.Condition()
+        self._settled = threading.Condition()  # some chunk got its id, or failed
         # One data pack being filled and one being put: a slow store makes the workers wait, not the memory grow.
         self._pack_slots = threading.BoundedSemaphore(2)
         self._in_flight_bytes = 0
@@ -139,7 +147,7 @@ class ChunkWriter:
                 self._room.wait()
             self._raise_error()
             self._in_flight_bytes += length
-        pending = PendingChunk(length)
+        pending = PendingChunk(length, self._settled)
         self._jobs.put((parts, type_, pending))
         return pending
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import tracemalloc
 from random import Random
 
 import pytest
@@ -295,6 +296,22 @@ def test_a_chunk_on_its_way_tells_of_the_failure(make_writer, monkeypatch):
     with pytest.raises(ObjectCorruptError, match="broken"):
         second = _submit(writer, b"two")
     assert second is None
+
+
+def test_a_chunk_that_is_waited_for_takes_little_memory(make_writer):
+    """A large file has thousands on their way at a time; a lock for each would be more than the chunk's own row."""
+    writer = make_writer(MemoryBackend())
+    _submit(writer, TEXT)
+    writer.flush_data()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        pending = [_submit(writer, TEXT) for _ in range(2000)]
+        writer.flush_data()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 400 * len(pending)
 
 
 def test_an_error_that_is_none_of_ours_comes_through_as_it_is(make_writer, monkeypatch):
