@@ -45,6 +45,32 @@ class ScriptedCalls:
         return call
 
 
+class FileCalls(ScriptedCalls):
+    """Counts calls on files; folders that are opened to be listed, or to reach the files in them, are not counted.
+
+    Attributes:
+        opened: Basenames of the files that were opened, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[bytes] = []
+
+    def wrap(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a stand-in that counts."""
+        counting = super().wrap(name, real)
+        if name != "open":
+            return counting
+
+        def call(path: Any, flags: int, *args: Any, **kwargs: Any) -> Any:
+            if flags & os.O_DIRECTORY:
+                return real(path, flags, *args, **kwargs)
+            self.opened.append(os.path.basename(path))
+            return counting(path, flags, *args, **kwargs)
+
+        return call
+
+
 @contextmanager
 def scripted(calls: ScriptedCalls, names: tuple[str, ...] = CALLS) -> Iterator[ScriptedCalls]:
     """Route `os` functions through a script for the time of the context."""

@@ -8,14 +8,13 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
-from urllib.parse import unquote, urlsplit
 
 from coffer.chunking.cutter import Cutter
-from coffer.errors import CofferError, InterruptedRunError, SourceContainsRepositoryError, UsageError
+from coffer.errors import CofferError, InterruptedRunError, UsageError
 from coffer.ids import ChunkId, ContentId
 from coffer.progress import Progress
 from coffer.repository import checkpoint, lease
-from coffer.repository.blocks import CTIME, MODE, NLINK, SIZE, Group, Row
+from coffer.repository.blocks import CTIME, DEV, INO, MODE, NLINK, SIZE, Group, Row
 from coffer.repository.concern import Concern
 from coffer.repository.entries import path_key
 from coffer.repository.manifest import NO_FINGERPRINT, ManifestReader
@@ -24,16 +23,22 @@ from coffer.repository.snapshot import Snapshot, refuse_many_words, snapshot_id
 from coffer.repository.writer import ChunkWriter
 from coffer.sources.filesystem.blockcut import cut_blocks, fingerprint
 from coffer.sources.filesystem.bundle import Bundler, Known
-from coffer.sources.filesystem.content import ContentReader, PendingContent, VanishedError, Xattrs, read_xattrs
+from coffer.sources.filesystem.content import ContentReader, Xattrs, read_special, read_xattrs
 from coffer.sources.filesystem.drafts import DraftBlock, ManifestDraft
+from coffer.sources.filesystem.extents import PendingContent
 from coffer.sources.filesystem.filters import make_excludes
+from coffer.sources.filesystem.folder import ListedFolder, OpenFolder, VanishedError
+from coffer.sources.filesystem.ownrepository import refuse_own_repository
 from coffer.sources.filesystem.parent import Found, Key, Parent
 from coffer.sources.filesystem.spec import BackupOptions, BackupResult, FilesystemSource, WarningLog
-from coffer.sources.filesystem.walk import Walk, resolve_paths
+from coffer.sources.filesystem.tally import Tally
+from coffer.sources.filesystem.walk import Walk, make_row, resolve_paths
 
 # A file changed this shortly before it was read may change again without its times telling: it is read again next time.
 # 2 s is the coarsest time stamp of a file system in use (FAT; ext4 and XFS have some milliseconds).
 _RACY_NS = 2_000_000_000
+_TRIES = 3  # of reading what another file took the place of, while it was read
+_CHECK_EVERY = 64  # new files between two looks at the clock
 _MAX_HARD_LINKS = 100_000  # inodes remembered so that a file with many names is read once
 
 _NO_EXTRAS = (0, b"", ())
@@ -75,7 +80,7 @@ def backup(
     paths = resolve_paths(source)
     refuse_many_words(source.name, (options and options.host) or "", tuple(map(os.fsdecode, paths)), source.tags)
     excludes = make_excludes(source.exclude, source.include)
-    _refuse_own_repository(repo, paths, source, filtered=excludes is not None)
+    refuse_own_repository(repo, paths, source, filtered=excludes is not None)
     run = _Run(repo, source, paths, options or BackupOptions(), progress or Progress(), stop)
     walk = Walk(source, paths, excludes, run.warnings)
     try:
@@ -132,11 +137,11 @@ class _Run:
             self._known_elsewhere,
             self.warnings,
         )
-        self.draft = ManifestDraft(self.writer, self.bundler, ids)
+        self.draft = ManifestDraft(self.writer, self.bundler)
         self.last_key: Key | None = None
         self._links: dict[tuple[int, int], tuple[PendingContent | None, int]] = {}
-        self._counts = dict.fromkeys(("files_new", "files_changed", "files_unchanged", "directories", "others"), 0)
-        self._size_bytes = 0
+        self.tally = Tally(progress)
+        self._until_check = _CHECK_EVERY
 
     def close(self) -> None:
         """Stop the workers and give the lease back."""
@@ -164,7 +169,7 @@ class _Run:
 
     # ----------------------------------------------------------------------------------------------- the walk
 
-    def _watched(self, walk: Walk) -> Iterator[Group]:
+    def _watched(self, walk: Walk) -> Iterator[ListedFolder]:
         for group in walk.groups():
             self._check_stop()
             yield group
@@ -178,14 +183,23 @@ class _Run:
         if self.options.deadline_s is not None and self.repo.clock.monotonic_s() >= self.options.deadline_s:
             raise _StoppedError("the time given to it is over")
 
-    def _take_block(self, groups: list[Group]) -> None:
+    def _check_file(self) -> None:
+        """Before each new file: as `_check_stop`, but the clock is asked now and then only."""
+        self._until_check -= 1
+        if self._until_check <= 0:
+            self._until_check = _CHECK_EVERY
+            self._check_stop()
+        elif self.stop is not None and self.stop.is_set():
+            raise _StoppedError("stopped by request")
+
+    def _take_block(self, groups: list[ListedFolder]) -> None:
         self.progress.current = groups[0].folder
         print_ = fingerprint(groups)
         if self.parent is not None and not self._looks_closer:
             same = self.parent.same_block(groups, print_)
             if same is not None:
                 self.draft.reuse(same)
-                self._count_unchanged(groups, same.size_bytes)
+                self.tally.count_unchanged(groups, same.size_bytes)
                 return
         warned = self.warnings.total
         block = DraftBlock([], print_, [])
@@ -214,21 +228,22 @@ class _Run:
         assert self.parent is not None  # asked only then
         return self.options.force_read or self._store_is_damaged or bool(self.parent.manifest.root.sparse)
 
-    def _take_group(self, block: DraftBlock, group: Group) -> bool:
+    def _take_group(self, block: DraftBlock, group: ListedFolder) -> bool:
         """Decide for every entry of a folder; return whether a row differs from what was walked."""
         old = self.parent.lookup(group) if self.parent is not None else {}
         racy_from_ns = self.repo.clock.now_ns() - _RACY_NS
         taken = Group(group.folder, [], [])
-        base = b"/" + group.folder + b"/" if group.folder else b"/"
+        folder = OpenFolder(group)
         try:
             for name, row in zip(group.names, group.rows, strict=True):
                 found = old.get(name)
                 if found is not None and found.row == row and self._may_copy(found):
                     self._copy(taken, name, found)
                 else:
-                    self._check_stop()
-                    self._try_new(block, taken, name, row, base + name, found)
+                    self._check_file()
+                    self._try_new(block, taken, folder, name, row, found)
         finally:  # also where the run is stopped here: what was finished counts
+            folder.close()
             taken.rows, racy = _mark_racy(taken.rows, racy_from_ns)
             if taken.names:
                 block.groups.append(taken)
@@ -264,37 +279,57 @@ class _Run:
             taken.extras[at] = extras
         if found.content is not None:
             taken.contents[at] = found.content
-        self._count(row, "files_unchanged")
+        self.tally.count(row, "files_unchanged")
         if stat.S_ISREG(row[MODE]):
             self.progress.bytes_done += row[SIZE]
 
     def _try_new(
-        self, block: DraftBlock, taken: Group, name: bytes, row: Row, path: bytes, found: Found | None
+        self, block: DraftBlock, taken: Group, folder: OpenFolder, name: bytes, row: Row, found: Found | None
     ) -> None:
         """Read one new or changed file; what cannot be read is a warning."""
         warned = self.warnings.total
         try:
-            self._take_new(block, taken, name, row, path, found)
+            self._take_new(block, taken, folder, name, row, found)
         except (VanishedError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            self.warnings.add(path, "vanished", f"vanished: {error.args[-1]}")
+            if isinstance(error, VanishedError) and self._take_other(block, taken, folder, name, found):
+                return
+            self.warnings.add(folder.path_of(name), "vanished", f"vanished: {error.args[-1]}")
         except OSError as error:
-            self.warnings.add(path, "unreadable", f"unreadable: {error.strerror}")
+            self.warnings.add(folder.path_of(name), "unreadable", f"unreadable: {error.strerror}")
         else:
             if self.warnings.total != warned:
                 taken.rows[-1] = _without_ctime(taken.rows[-1])  # saved, but not as it should be: read again next time
 
+    def _take_other(
+        self, block: DraftBlock, taken: Group, folder: OpenFolder, name: bytes, found: Found | None
+    ) -> bool:
+        """Read the file that took the place of one that was listed, as by a rename: a whole file stood there always."""
+        for _ in range(_TRIES):
+            try:
+                row = make_row(os.lstat(name, dir_fd=folder.fd))
+                if stat.S_ISDIR(row[MODE]):
+                    return False  # what is in it was not listed
+                self._take_new(block, taken, folder, name, row, found)
+            except VanishedError:
+                continue
+            except OSError:
+                return False
+            taken.rows[-1] = _without_ctime(taken.rows[-1])
+            return True
+        return False
+
     def _take_new(
-        self, block: DraftBlock, taken: Group, name: bytes, row: Row, path: bytes, found: Found | None
+        self, block: DraftBlock, taken: Group, folder: OpenFolder, name: bytes, row: Row, found: Found | None
     ) -> None:
         """Read one new or changed file of any kind into `taken`."""
         mode = row[MODE]
         content: PendingContent | None = None
         if stat.S_ISREG(mode):
-            content, row, xattrs = self._read_file(path, row, found)
+            content, row, xattrs = self._read_file(folder, name, row, found)
             extras = (0, b"", xattrs) if xattrs else _NO_EXTRAS
         else:
-            target = os.readlink(path) if stat.S_ISLNK(mode) else b""
-            device = os.lstat(path).st_rdev if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0
+            device, target = read_special(folder.fd, name, mode)
+            path = folder.path_of(name)
             extras = (device, target, read_xattrs(path, path, self.warnings))
         at = len(taken.names)
         taken.names.append(name)
@@ -303,20 +338,24 @@ class _Run:
             taken.extras[at] = extras
         if content is not None:
             block.pending.append((taken, at, content))
-        self._count(row, "files_new" if found is None else "files_changed")
+        self.tally.count(row, "files_new" if found is None else "files_changed")
 
-    def _read_file(self, path: bytes, row: Row, found: Found | None) -> tuple[PendingContent | None, Row, Xattrs]:
-        inode = row[4], row[5]
+    def _read_file(
+        self, folder: OpenFolder, name: bytes, row: Row, found: Found | None
+    ) -> tuple[PendingContent | None, Row, Xattrs]:
+        inode = row[INO], row[DEV]
         if row[NLINK] > 1 and inode in self._links and self._links[inode][1] == row[CTIME]:
             # The other name of a file read a moment ago: same inode, same ctime, same content.
             content = self._links[inode][0]
             self.progress.bytes_done += row[SIZE]
+            path = folder.path_of(name)
             return content, row, read_xattrs(path, path, self.warnings)
         before_bytes = self.progress.bytes_done
-        content, row, changed, xattrs = self.reader.read(path, row, found)
+        content, row, changed, xattrs = self.reader.read(folder, name, row, found)
         self.progress.bytes_done = before_bytes + row[SIZE]
         if changed:
-            self.warnings.add(path, "changed", "changed while it was read: saved as it was found, may be mixed")
+            text = "changed while it was read: saved as it was found, may be mixed"
+            self.warnings.add(folder.path_of(name), "changed", text)
         elif row[NLINK] > 1 and len(self._links) < _MAX_HARD_LINKS:
             self._links[inode] = content, row[CTIME]
         return content, row, xattrs
@@ -336,32 +375,6 @@ class _Run:
         if place is None or place[0] in self.parent.manifest.root.sparse or place[0] not in self.repo.index():
             return None
         return Known(place[0]), place[1]
-
-    def _count(self, row: Row, which: str) -> None:
-        mode = row[MODE]
-        self.progress.files_done += 1
-        if stat.S_ISREG(mode):
-            self._counts[which] += 1
-            self._size_bytes += row[SIZE]
-        elif stat.S_ISDIR(mode):
-            self._counts["directories"] += 1
-        else:
-            self._counts["others"] += 1
-
-    def _count_unchanged(self, groups: list[Group], size_bytes: int) -> None:
-        files = directories = 0
-        total = 0
-        for group in groups:
-            kinds = [row[MODE] & 0o170000 for row in group.rows]
-            files += kinds.count(stat.S_IFREG)
-            directories += kinds.count(stat.S_IFDIR)
-            total += len(kinds)
-        self._counts["files_unchanged"] += files
-        self._counts["directories"] += directories
-        self._counts["others"] += total - files - directories
-        self._size_bytes += size_bytes
-        self.progress.files_done += total
-        self.progress.bytes_done += size_bytes
 
     # ----------------------------------------------------------------------------------------------- parent and end
 
@@ -431,13 +444,8 @@ class _Run:
 
     def _stats(self) -> dict[str, int]:
         written = self.writer.stats
-        counts = self._counts
-        files = counts["files_new"] + counts["files_changed"] + counts["files_unchanged"]
         return {
-            **counts,
-            "files": files,
-            "entries": files + counts["directories"] + counts["others"],
-            "size_bytes": self._size_bytes,
+            **self.tally.stats(),
             "read_bytes": self.reader.read_bytes,
             "chunks_new": written.chunks_new,
             "chunks_known": written.chunks_known,
@@ -465,24 +473,3 @@ def _require_text(name: str) -> None:
         name.encode()
     except UnicodeEncodeError:  # an argument of the command line that was not UTF-8
         raise UsageError(f"source name {name!r}: not text in UTF-8") from None
-
-
-def _refuse_own_repository(
-    repo: Repository, paths: tuple[bytes, ...], source: FilesystemSource, *, filtered: bool
-) -> None:
-    url = urlsplit(repo.backend.url)
-    if url.scheme != "file":
-        return
-    own = os.path.realpath(os.fsencode(unquote(url.path)))
-    for path in paths:
-        inside = own == path or own.startswith(path.rstrip(b"/") + b"/")
-        if inside and not (filtered and _leaves_out(source, own[len(path.rstrip(b"/")) + 1 :])):
-            raise SourceContainsRepositoryError(
-                f"source path {os.fsdecode(path)}: holds the repository {os.fsdecode(own)} itself"
-            )
-
-
-def _leaves_out(source: FilesystemSource, relative: bytes) -> bool:
-    excluded = make_excludes(source.exclude, source.include)
-    parts = relative.split(b"/")
-    return excluded is not None and any(excluded(b"/".join(parts[: n + 1]), is_folder=True) for n in range(len(parts)))

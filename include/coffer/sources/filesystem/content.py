@@ -12,11 +12,10 @@ from coffer.crypto.hashing import IdKeys
 from coffer.ids import ContentId
 from coffer.progress import Progress
 from coffer.repository.blocks import CTIME, DEV, INO, MTIME, SIZE, Row
-from coffer.repository.entries import Content, Extent
-from coffer.repository.manifest import encode_list
-from coffer.repository.pack import TYPE_LIST
-from coffer.repository.writer import ChunkWriter, PendingChunk
+from coffer.repository.writer import ChunkWriter
 from coffer.sources.filesystem.bundle import Bundle, Bundler, Known
+from coffer.sources.filesystem.extents import LargeContent, PendingContent, SmallContent
+from coffer.sources.filesystem.folder import OpenFolder, VanishedError
 from coffer.sources.filesystem.parent import Found
 from coffer.sources.filesystem.spec import WarningLog
 from coffer.sources.filesystem.walk import make_row
@@ -24,46 +23,11 @@ from coffer.sources.filesystem.walk import make_row
 # O_NONBLOCK: a fifo put in the file's place must not hang us.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _TRIES = 3  # of reading a small file that changes under the reading
-MAX_DIRECT_EXTENTS = 1024  # a file of more has list chunks, so that a block stays small
+_MAX_XATTR_BYTES = 8 << 20  # of one file: with them its entry fits in a chunk (XFS and Btrfs take more)
 _MIN_SPARSE_BYTES = 4096  # no file system has holes below this
 
-Place = Bundle | Known | PendingChunk
-Part = tuple[Place | None, int, int]
 Xattrs = tuple[tuple[bytes, bytes], ...]
 KnownElsewhere = Callable[[ContentId, Found | None], tuple[Known, int] | None]
-
-
-class PendingContent:
-    """A file's content on its way.
-
-    Attributes:
-        parts: (chunk or None for a hole, offset in it, length), in file order [bytes].
-        content_id: Known at once for a file in one piece, else it follows from the chunks.
-    """
-
-    __slots__ = ("content_id", "parts")
-
-    def __init__(self, parts: tuple[Part, ...], content_id: ContentId | None) -> None:
-        self.parts = parts
-        self.content_id = content_id
-
-    def resolve(self, ids: IdKeys, writer: ChunkWriter) -> Content:
-        """Return the finished content; waits for its chunks. Very long ones get list chunks."""
-        if self.content_id is not None:
-            place, offset, length = self.parts[0]
-            assert place is not None  # a content id given at once is of a file in one piece
-            return Content(self.content_id, (Extent(place.chunk_id, offset, length),))
-        extents = [
-            Extent(None if place is None else place.chunk_id, offset, length) for place, offset, length in self.parts
-        ]
-        content_id = ids.extents_id((e.chunk_id, e.length) for e in extents)
-        if len(extents) > MAX_DIRECT_EXTENTS:
-            extents = list(_listed(extents, writer))
-        return Content(content_id, tuple(extents))
-
-
-class VanishedError(Exception):
-    """The file is gone, or another stands in its place: an entry of it would be untrue."""
 
 
 class ContentReader:
@@ -90,11 +54,14 @@ class ContentReader:
         self._flags = _FLAGS | getattr(os, "O_NOATIME", 0)
         self.read_bytes = 0
 
-    def read(self, path: bytes, row: Row, found: Found | None) -> tuple[PendingContent | None, Row, bool, Xattrs]:
+    def read(
+        self, folder: OpenFolder, name: bytes, row: Row, found: Found | None
+    ) -> tuple[PendingContent | None, Row, bool, Xattrs]:
         """Read one regular file.
 
         Args:
-            path: Absolute.
+            folder: Where it is.
+            name: In the folder.
             row: As the walk saw it.
             found: What the parent has at this path.
 
@@ -102,13 +69,13 @@ class ContentReader:
             (content, None where it is empty; the row as it was read; whether it changed under the reading; xattrs).
 
         Raises:
-            VanishedError: It is gone, or is another file now.
+            VanishedError: It is gone, or is another file now; or its folder is.
             OSError: It cannot be read.
         """
         try:
-            fd = os.open(path, self._flags)
+            fd = os.open(name, self._flags, dir_fd=folder.fd)
         except OSError as error:
-            fd = self._open_otherwise(path, error)
+            fd = self._open_otherwise(folder, name, error)
         try:
             size = row[SIZE]
             if size < self._bundle_below_bytes:
@@ -124,16 +91,16 @@ class ContentReader:
                 )
                 read = self._take_small(fd, data, status, row, found) if calm else self._read_restless(fd, row, found)
                 if read is not None:
-                    return read[0], read[1], read[2], read_xattrs(fd, path, self._warnings)
+                    return read[0], read[1], read[2], read_xattrs(fd, folder.path_of(name), self._warnings)
             content, row, changed = self._read_large(fd, row)
-            return content, row, changed, read_xattrs(fd, path, self._warnings)
+            return content, row, changed, read_xattrs(fd, folder.path_of(name), self._warnings)
         finally:
             os.close(fd)
 
-    def _open_otherwise(self, path: bytes, error: OSError) -> int:
+    def _open_otherwise(self, folder: OpenFolder, name: bytes, error: OSError) -> int:
         """Try again without O_NOATIME, which is for owners only; or say what an open that failed means."""
         if isinstance(error, PermissionError):
-            return os.open(path, _FLAGS)
+            return os.open(name, _FLAGS, dir_fd=folder.fd)
         if isinstance(error, FileNotFoundError):
             raise VanishedError("gone before it was read") from None
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENOTDIR):
@@ -178,36 +145,30 @@ class ContentReader:
                 self._bundler.remember(content_id, where)
         if where is None:
             where = self._bundler.add(data, content_id)
-        return PendingContent(((where[0], where[1], len(data)),), content_id)
+        return SmallContent(content_id, where[0], where[1], len(data))
 
     def _read_large(self, fd: int, row: Row) -> tuple[PendingContent | None, Row, bool]:
         """Stream a file; holes stay holes."""
         status = os.fstat(fd)
         before = make_row(status)
         _require_same_file(before, row)
-        parts: list[Part] = []
-        content_id: ContentId | None = None
+        content = LargeContent(self._ids, self._writer)
         at = 0
         for start, stop in data_ranges(fd, status):
             if start > at:
-                parts.append((None, 0, start - at))
+                content.add_hole(start - at)
             at = start
             for data in self._cutter.cut(_limited_reader(fd, start, stop)):
                 self._check_stop()
-                content_id = self._ids.content_id(data) if at == 0 and len(data) == status.st_size else None
-                parts.append((self._writer.submit([data], len(data)), 0, len(data)))
+                content.add(data, whole=len(data) == status.st_size)
                 at += len(data)
                 self.read_bytes += len(data)
                 self._progress.bytes_done += len(data)
         after = make_row(os.fstat(fd))
         if at < after[SIZE] and after == before:
-            parts.append((None, 0, after[SIZE] - at))  # the hole at the end
+            content.add_hole(after[SIZE] - at)  # the hole at the end
             at = after[SIZE]
-        if not parts:
-            return None, _with_size(after, 0), after != before
-        if len(parts) > 1 or parts[0][0] is None:
-            content_id = None
-        return PendingContent(tuple(parts), content_id), _with_size(after, at), after != before
+        return content if at else None, _with_size(after, at), after != before
 
 
 def _require_same_file(now: Row, row: Row) -> None:
@@ -264,6 +225,28 @@ def _limited_reader(fd: int, start: int, stop: int) -> Callable[[memoryview], in
     return readinto
 
 
+def read_special(folder_fd: int, name: bytes, mode: int) -> tuple[int, bytes]:
+    """Return (device number, link target) of a file that is no regular one; 0 and nothing where it has none.
+
+    Raises:
+        VanishedError: It is of another kind now.
+        OSError: It cannot be read.
+    """
+    if stat.S_ISLNK(mode):
+        try:
+            return 0, os.readlink(name, dir_fd=folder_fd)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise VanishedError("another kind of file took its place") from None
+            raise
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        status = os.lstat(name, dir_fd=folder_fd)
+        if stat.S_IFMT(status.st_mode) != stat.S_IFMT(mode):
+            raise VanishedError("another kind of file took its place")
+        return status.st_rdev, b""
+    return 0, b""
+
+
 def read_xattrs(target: int | bytes, path: bytes, warnings: WarningLog) -> Xattrs:
     """Return all extended attributes, sorted by name: POSIX ACLs and capabilities are among them.
 
@@ -288,7 +271,8 @@ def read_xattrs(target: int | bytes, path: bytes, warnings: WarningLog) -> Xattr
         return ()
     if not names:
         return ()
-    pairs = []
+    pairs: list[tuple[bytes, bytes]] = []
+    room = _MAX_XATTR_BYTES
     for name in sorted(names):
         try:
             value = os.getxattr(target, name) if follow else os.getxattr(target, name, follow_symlinks=False)
@@ -298,15 +282,12 @@ def read_xattrs(target: int | bytes, path: bytes, warnings: WarningLog) -> Xattr
             if error.errno != errno.ENODATA:  # that one was removed since it was listed
                 warnings.add(path, "xattr", f"extended attribute {name!r}: {error.strerror}")
             continue
+        room -= len(name) + len(value)
+        if room < 0:
+            text = (
+                f"extended attributes: more than {_MAX_XATTR_BYTES} bytes, saved without {name!r} and what follows it"
+            )
+            warnings.add(path, "xattr", text)
+            break
         pairs.append((os.fsencode(name), value))
     return tuple(pairs)
-
-
-def _listed(extents: list[Extent], writer: ChunkWriter) -> Iterator[Extent]:
-    pending = []
-    for first in range(0, len(extents), MAX_DIRECT_EXTENTS):
-        piece = extents[first : first + MAX_DIRECT_EXTENTS]
-        data = encode_list(piece)
-        pending.append((writer.submit([data], len(data), TYPE_LIST), sum(e.length for e in piece)))
-    for chunk, length in pending:
-        yield Extent(chunk.chunk_id, 0, length, indirect=True)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from coffer.crypto.hashing import IdKeys
 from coffer.errors import CofferError, SizeLimitError
 from coffer.ids import ChunkId
 from coffer.repository.blocks import MAX_BLOCK_EXTENTS, SIZE, Group, encode_content, encode_stable, encode_times
-from coffer.repository.entries import Content
 from coffer.repository.index import ChunkIndex
 from coffer.repository.manifest import NO_FINGERPRINT, BlockRef, ManifestReader, encode_root
 from coffer.repository.pack import MAX_RAW_BYTES, TYPE_ROOT, TYPE_SECTION
 from coffer.repository.writer import ChunkWriter, PendingChunk
 from coffer.sources.filesystem.bundle import Bundler
-from coffer.sources.filesystem.content import PendingContent
+from coffer.sources.filesystem.extents import PendingContent
 
 _MAX_WAITING = 12  # blocks whose bundle is still open; then it is closed early. About 20 MB at the most.
 _SMALL_BUNDLE_BYTES = 256 * 1024  # left by runs that found few changes …
@@ -69,8 +67,8 @@ class _Encoded:
 class ManifestDraft:
     """Collects blocks in walk order."""
 
-    def __init__(self, writer: ChunkWriter, bundler: Bundler, ids: IdKeys) -> None:
-        self._writer, self._bundler, self._ids = writer, bundler, ids
+    def __init__(self, writer: ChunkWriter, bundler: Bundler) -> None:
+        self._writer, self._bundler = writer, bundler
         self._waiting: deque[DraftBlock] = deque()
         self._blocks: list[_Encoded | BlockRef] = []
         self._live: dict[ChunkId, int] = {}  # bytes alive in each bundle, over the blocks encoded in this run
@@ -114,7 +112,7 @@ class ManifestDraft:
 
     def _encode(self, block: DraftBlock) -> None:
         for group, at, pending in block.pending:
-            group.contents[at] = pending.resolve(self._ids, self._writer)
+            group.contents[at] = pending.resolve()
         self._account(block.groups)
         self._add_encoded(block.groups, block.fingerprint)
         if self._writer.meta_backlog:
@@ -153,7 +151,10 @@ class ManifestDraft:
         live = self._live
         for group in groups:
             for content in group.contents.values():
-                _count(live, content)
+                if len(content.extents) == 1:
+                    chunk_id, _, length, indirect = content.extents[0]
+                    if chunk_id is not None and not indirect:
+                        live[chunk_id] = live.get(chunk_id, 0) + length
 
     def _sparse(self, index: ChunkIndex, parent: ManifestReader, sequence: int) -> frozenset[ChunkId]:
         """Return the bundles that the next backup shall make anew: less than half alive, or many small ones."""
@@ -192,10 +193,3 @@ def _halves(groups: list[Group], entry_count: int) -> tuple[list[Group], list[Gr
             rest.append(group.piece(taken, len(group.names)))
         room -= taken
     return first, rest
-
-
-def _count(live: dict[ChunkId, int], content: Content) -> None:
-    if len(content.extents) == 1:
-        extent = content.extents[0]
-        if extent.chunk_id is not None and not extent.indirect:
-            live[extent.chunk_id] = live.get(extent.chunk_id, 0) + extent.length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Protocol
 
 from coffer.errors import UsageError
@@ -43,10 +44,16 @@ def make_excludes(exclude: tuple[str, ...], include: tuple[str, ...]) -> Exclude
     return excluded
 
 
-def is_tagged_cache(folder: bytes) -> bool:
-    """Say whether a folder holds a valid CACHEDIR.TAG."""
+def is_tagged_cache(folder_fd: int) -> bool:
+    """Say whether an open folder holds a valid CACHEDIR.TAG: a regular file, no link, that begins as it must."""
     try:
-        with open(os.path.join(folder, CACHE_TAG_NAME), "rb") as file:
-            return file.read(len(_CACHE_TAG)) == _CACHE_TAG
+        # O_NONBLOCK: a fifo of that name must not hang us.
+        fd = os.open(CACHE_TAG_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder_fd)
     except OSError:
         return False
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode) and os.read(fd, len(_CACHE_TAG)) == _CACHE_TAG
+    except OSError:
+        return False
+    finally:
+        os.close(fd)

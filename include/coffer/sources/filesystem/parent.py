@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from coffer.errors import CofferError
@@ -50,7 +50,7 @@ class Parent:
         self._moved: dict[bytes, int] | None = None  # content id -> number of its chunk << 32 | offset
         self._moved_chunks: list[ChunkId] = []
 
-    def same_block(self, groups: list[Group], fingerprint: bytes) -> BlockRef | None:
+    def same_block(self, groups: Sequence[Group], fingerprint: bytes) -> BlockRef | None:
         """Return the parent's block with this beginning and fingerprint, if its sections are in the store."""
         block = self._by_print.get((groups[0].folder, groups[0].names[0], fingerprint))
         if block is None:

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from coffer.errors import SourceMissingError, SourceReadError
-from coffer.repository.blocks import Group, Row
+from coffer.repository.blocks import Row
 from coffer.sources.filesystem.filters import CACHE_TAG_NAME, Excludes, is_tagged_cache
+from coffer.sources.filesystem.folder import (
+    LIST_FLAGS,
+    Identity,
+    ListedFolder,
+    VanishedError,
+    identity_of,
+    open_folder,
+)
 from coffer.sources.filesystem.spec import FilesystemSource, WarningLog
+
+_MAX_PATH_BYTES = 4095  # PATH_MAX of Linux, less the NUL at its end
+_MAX_NAME_BYTES = 255
+_NO_NAMES: frozenset[bytes] = frozenset()
+
+# A listing by descriptor gives names as text: back to the bytes that they are on the disk (os.fsencode, spelt out).
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +40,20 @@ class _Folder:
         only: Names to take; None for all. Set on the way down to a source's path.
         root_length: Length of the source path above it; what lies behind is what patterns see. -1 above any.
         device: That must not be left, or None.
+        identity: What its parent's listing says it is; None for the root of the file system.
     """
 
     path: bytes
     only: frozenset[bytes] | None
     root_length: int
     device: int | None
+    identity: Identity | None
 
 
 def resolve_paths(source: FilesystemSource) -> tuple[bytes, ...]:
-    """Return the source's paths: absolute, links resolved, sorted, none below another.
+    """Return the source's paths: absolute, links resolved, sorted, each once.
+
+    One below another is kept: patterns, and the edge of a file system, hold anew from there.
 
     Raises:
         SourceMissingError: One does not exist.
@@ -45,11 +66,7 @@ def resolve_paths(source: FilesystemSource) -> tuple[bytes, ...]:
             raise SourceMissingError(f"source path {path}: does not exist") from None
         except (OSError, RuntimeError) as error:
             raise SourceReadError(f"source path {path}: cannot be reached ({error})") from None
-    kept: list[bytes] = []
-    for candidate in sorted(resolved, key=lambda p: p.split(b"/")):
-        if not any(candidate.startswith(above.rstrip(b"/") + b"/") for above in kept):
-            kept.append(candidate)
-    return tuple(kept)
+    return tuple(sorted(resolved, key=lambda path: path.split(b"/")))
 
 
 class Walk:
@@ -60,22 +77,20 @@ class Walk:
     ) -> None:
         self._source = source
         self._roots = frozenset(path.strip(b"/") for path in paths)
+        self._ways: dict[bytes, frozenset[bytes]] = _ways_to(self._roots)
+        self._left_out: set[bytes] = set()  # folders of which only the tag and the way to a source's path are taken
         self._excludes = excludes
         self._warnings = warnings
 
-    def groups(self) -> Iterator[Group]:
+    def groups(self) -> Iterator[ListedFolder]:
         """Yield a group (names and stat rows) for every folder that has entries.
 
         What vanishes or cannot be listed is a warning; the rest goes on.
 
         Raises:
-            SourceReadError: A source path itself cannot be read.
+            SourceReadError: A source path itself cannot be read, or is a link by now.
         """
-        whole = b"" in self._roots
-        first = _Folder(b"", None if whole else self._children(b""), 0 if whole else -1, None)
-        if whole and self._source.one_file_system:
-            first = _Folder(b"", None, 0, os.lstat(b"/").st_dev)
-        stack = [first]
+        stack = [self._first()]
         while stack:
             folder = stack.pop()
             group, below = self._list(folder)
@@ -84,22 +99,22 @@ class Walk:
             below.reverse()
             stack += below
 
-    def _children(self, folder: bytes) -> frozenset[bytes]:
-        """Names in `folder` that lead to a source path."""
-        start = len(folder) + 1 if folder else 0
-        return frozenset(
-            root[start:].partition(b"/")[0] for root in self._roots if not folder or root.startswith(folder + b"/")
-        )
+    def _first(self) -> _Folder:
+        if b"" not in self._roots:
+            return _Folder(b"", self._ways[b""], -1, None, None)
+        return _Folder(b"", None, 0, os.lstat(b"/").st_dev if self._source.one_file_system else None, None)
 
-    def _list(self, folder: _Folder) -> tuple[Group, list[_Folder]]:
-        group = Group(folder.path, [], [])
+    def _list(self, folder: _Folder) -> tuple[ListedFolder, list[_Folder]]:
+        group = ListedFolder(folder.path, [], [])
         below: list[_Folder] = []
         names, rows = group.names, group.rows
+        ways = self._ways.get(folder.path, _NO_NAMES)
         excluding = self._excludes is not None and folder.root_length >= 0
-        for name, status in self._scan(folder):
+        for name, status in self._scan(folder, group, ways) if folder.only is None else self._lead(folder):
             mode = status.st_mode
             is_folder = stat.S_ISDIR(mode)
-            if excluding and self._is_excluded(folder, name, is_folder=is_folder):
+            on_way = name in ways if ways else False
+            if excluding and not on_way and self._is_excluded(folder, name, is_folder=is_folder):
                 continue
             names.append(name)
             rows.append(make_row(status))
@@ -109,55 +124,121 @@ class Walk:
                     below.append(child)
         return group, below
 
-    def _scan(self, folder: _Folder) -> Iterator[tuple[bytes, os.stat_result]]:
-        """Yield (name, lstat) sorted by name."""
-        path = b"/" + folder.path
-        if folder.only is not None:
-            for name in sorted(folder.only):
-                try:
-                    status = os.lstat(os.path.join(path, name))
-                except OSError as error:
-                    above = os.fsdecode(os.path.join(path, name))
-                    raise SourceReadError(f"source path {above}: cannot be reached ({error.strerror})") from None
-                yield name, status
-            return
-        try:
-            with os.scandir(path) as listing:
-                found = [(entry.name, entry) for entry in listing]
-        except OSError as error:
-            if folder.path in self._roots:
-                raise SourceReadError(f"source path {os.fsdecode(path)}: cannot be listed ({error.strerror})") from None
-            self._warn(path, error)
-            return
-        found.sort(key=_first)
-        if self._source.exclude_caches and any(name == CACHE_TAG_NAME for name, _ in found) and is_tagged_cache(path):
-            found = [pair for pair in found if pair[0] == CACHE_TAG_NAME]
-        for name, entry in found:
+    def _lead(self, folder: _Folder) -> Iterator[tuple[bytes, os.stat_result]]:
+        """Yield (name, lstat) of what leads to a source's path, sorted by name."""
+        assert folder.only is not None  # the caller asks only there
+        for name in sorted(folder.only):
+            path = os.path.join(b"/" + folder.path, name)
             try:
-                status = entry.stat(follow_symlinks=False)
+                status = os.lstat(path)
             except OSError as error:
-                self._warn(entry.path, error)
-                continue
+                raise _lost(path, "reached", error.strerror) from None
+            if stat.S_ISLNK(status.st_mode):  # links were resolved: something was put in its place since
+                raise _lost(path, "reached", "it is a link now")
             yield name, status
+
+    def _scan(
+        self, folder: _Folder, group: ListedFolder, ways: frozenset[bytes]
+    ) -> Iterator[tuple[bytes, os.stat_result]]:
+        """Yield (name, lstat) of what is in a folder, sorted by name; say in `group` which folder that was."""
+        path = b"/" + folder.path
+        fd = -1
+        try:
+            fd, group.identity = open_folder(path, folder.identity, LIST_FLAGS)
+            for name, entry in self._listing(folder, ways, fd, group.identity[0]):
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except OSError as error:
+                    self._warn(os.path.join(path, name), error)
+                    continue
+                yield name, status
+        except (OSError, VanishedError) as error:
+            if ways or folder.path in self._roots:
+                raise _lost(path, "listed", error.args[-1]) from None
+            self._warn(path, error)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _listing(
+        self, folder: _Folder, ways: frozenset[bytes], fd: int, device: int
+    ) -> list[tuple[bytes, os.DirEntry[str]]]:
+        """Return (name, entry) of what is taken of an open folder, sorted by name."""
+        path = b"/" + folder.path
+        with os.scandir(fd) as listing:
+            found = [(entry.name.encode(_ENCODING, _ERRORS), entry) for entry in listing]
+        found.sort(key=_name_of)
+        if ways:
+            self._require(folder, ways, found)
+        # Mounted by being opened: another file system, as one that was seen to be.
+        taken = ways if folder.device not in (None, device) else None
+        if self._source.exclude_caches and any(name == CACHE_TAG_NAME for name, _ in found) and is_tagged_cache(fd):
+            taken = ways | {CACHE_TAG_NAME}
+        if taken is not None:
+            if ways:
+                self._left_out.add(folder.path)
+            found = [pair for pair in found if pair[0] in taken]
+        if len(path) + _MAX_NAME_BYTES >= _MAX_PATH_BYTES:
+            found = [pair for pair in found if self._is_short_enough(os.path.join(path, pair[0]))]
+        return found
+
+    def _is_short_enough(self, path: bytes) -> bool:
+        """Leave out, with a warning, what no program reaches by its path: a restore could not either."""
+        if len(path) <= _MAX_PATH_BYTES:
+            return True
+        self._warn(path, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)))
+        return False
+
+    def _require(self, folder: _Folder, ways: frozenset[bytes], found: list[tuple[bytes, os.DirEntry[str]]]) -> None:
+        """See that what leads to a source's path is still there, and is no link."""
+        there = dict(found)
+        for name in sorted(ways):
+            path = os.path.join(b"/" + folder.path, name)
+            if name not in there:
+                raise _lost(path, "reached", os.strerror(errno.ENOENT))
+            if there[name].is_symlink():
+                raise _lost(path, "reached", "it is a link now")
 
     def _descend(self, folder: _Folder, name: bytes, status: os.stat_result) -> _Folder | None:
         path = folder.path + b"/" + name if folder.path else name
+        identity = identity_of(status)
+        if path in self._roots:
+            device = status.st_dev if self._source.one_file_system else None
+            return _Folder(path, None, len(path) + 1, device, identity)
+        ways = self._ways.get(path)
         if folder.only is not None:
-            if path not in self._roots:
-                return _Folder(path, self._children(path), -1, None)
-            return _Folder(path, None, len(path) + 1, status.st_dev if self._source.one_file_system else None)
+            return _Folder(path, ways, -1, None, identity)
         if folder.device is not None and status.st_dev != folder.device:
-            return None
-        return _Folder(path, None, folder.root_length, folder.device)
+            return None if ways is None else _Folder(path, ways, -1, None, identity)
+        if ways is not None and (
+            folder.path in self._left_out
+            or (self._excludes is not None and self._is_excluded(folder, name, is_folder=True))
+        ):
+            return _Folder(path, ways, -1, None, identity)
+        return _Folder(path, None, folder.root_length, folder.device, identity)
 
     def _is_excluded(self, folder: _Folder, name: bytes, *, is_folder: bool) -> bool:
         assert self._excludes is not None  # the caller asks only where there are some
         path = folder.path + b"/" + name if folder.path else name
         return self._excludes(path[folder.root_length :], is_folder=is_folder)
 
-    def _warn(self, path: bytes, error: OSError) -> None:
-        code = "vanished" if isinstance(error, FileNotFoundError) else "unreadable"
-        self._warnings.add(path, code, f"{code}: {error.strerror}")
+    def _warn(self, path: bytes, error: OSError | VanishedError) -> None:
+        code = "vanished" if isinstance(error, FileNotFoundError | VanishedError) else "unreadable"
+        self._warnings.add(path, code, f"{code}: {error.args[-1]}")
+
+
+def _ways_to(roots: frozenset[bytes]) -> dict[bytes, frozenset[bytes]]:
+    """Return folder → names in it that lead to a source's path, for every folder above one."""
+    ways: dict[bytes, set[bytes]] = {}
+    for root in roots - {b""}:
+        parts = root.split(b"/")
+        for depth, name in enumerate(parts):
+            ways.setdefault(b"/".join(parts[:depth]), set()).add(name)
+    return {folder: frozenset(names) for folder, names in ways.items()}
+
+
+def _lost(path: bytes, what: str, why: str | None) -> SourceReadError:
+    return SourceReadError(f"source path {os.fsdecode(path)}: cannot be {what} ({why})")
 
 
 def make_row(status: os.stat_result) -> Row:
@@ -175,5 +256,5 @@ def make_row(status: os.stat_result) -> Row:
     )
 
 
-def _first(pair: tuple[bytes, os.DirEntry[bytes]]) -> bytes:
+def _name_of(pair: tuple[bytes, os.DirEntry[str]]) -> bytes:
     return pair[0]

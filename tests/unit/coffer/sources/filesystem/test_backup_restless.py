@@ -20,6 +20,11 @@ def stored(path):
     return os.fsencode(path).strip(b"/")
 
 
+def path_of(name, dir_fd=None):
+    """The path that a call is about, whether it names a path or a name in an open folder."""
+    return name if dir_fd is None else os.path.join(os.readlink(b"/proc/self/fd/%d" % dir_fd), name)
+
+
 class Meddler:
     """Does something to a file at a moment of its reading: at its opening, or at the nth read of it.
 
@@ -39,10 +44,11 @@ class Meddler:
             monkeypatch.setattr(os, name, self._wrap(name))
         self._at = at
 
-    def _open(self, path, flags, *args, **kwargs):
-        if path != self._path:
+    def _open(self, path, flags, *args, dir_fd=None, **kwargs):
+        kwargs |= {} if dir_fd is None else {"dir_fd": dir_fd}
+        if path_of(path, dir_fd) != self._path:
             return self._real["open"](path, flags, *args, **kwargs)
-        if self._at == "open" and not self.times:
+        if self._at == "open" and (self._always or not self.times):
             self.times += 1
             self._act()
         fd = self._real["open"](path, flags, *args, **kwargs)
@@ -94,22 +100,14 @@ class TestGone:
     """What vanished between the listing and the reading is a warning `vanished`, and no entry."""
 
     @pytest.mark.parametrize("name", ["small", "large"])
-    @pytest.mark.parametrize("instead", ["nothing", "another file", "a fifo", "a link", "a folder"])
-    def test_a_file_that_is_gone_or_another(self, tree, monkeypatch, name, instead):
-        """Another file under the same name is not the one that was listed: its content belongs to no entry."""
+    @pytest.mark.parametrize("instead", ["nothing", "a folder"])
+    def test_a_file_that_is_gone(self, tree, monkeypatch, name, instead):
+        """What is in a folder that took its place was not listed: there is no entry of it."""
         path = tree.root / name
 
         def replace():
-            if instead == "another file":
-                (tree.root / "z" / "other").write_bytes(b"o" * path.stat().st_size)
-                (tree.root / "z" / "other").replace(path)
-                return
             path.unlink()
-            if instead == "a fifo":
-                os.mkfifo(path)
-            elif instead == "a link":
-                path.symlink_to("a")
-            elif instead == "a folder":
+            if instead == "a folder":
                 path.mkdir()
 
         meddler = Meddler(monkeypatch, path, replace, at="open")
@@ -119,13 +117,51 @@ class TestGone:
         assert (3, False, 1) == (result.exit_code, result.snapshot.complete, result.snapshot.warnings_count)
         assert stored(path) not in tree.saved(result)
         monkeypatch.undo()
-        if instead == "another file":
-            os.utime(tree.root / "z", ns=(0, 0))
         second = tree.back_up()
         tree.assert_saved(second)
 
-    def test_a_file_below_a_folder_that_was_swapped(self, tree, monkeypatch):
-        """The path leads elsewhere: what it leads to is not saved as what was listed."""
+    @pytest.mark.parametrize("name", ["small", "large"])
+    @pytest.mark.parametrize("instead", ["another file", "a fifo", "a link"])
+    def test_a_file_that_another_took_the_place_of_is_saved_as_the_other(self, tree, monkeypatch, name, instead):
+        """As by a rename: a whole file stood there at every moment, so one is saved, with its own row."""
+        path, root_times = tree.root / name, (0, 10**18)
+        os.utime(tree.root, ns=root_times)
+
+        def replace():
+            if instead == "another file":
+                other = tree.root.parent / "other"
+                other.write_bytes(b"o" * (path.stat().st_size + 1))
+                other.replace(path)
+            else:
+                path.unlink()
+                path.symlink_to("a") if instead == "a link" else os.mkfifo(path)
+            os.utime(tree.root, ns=root_times)
+
+        meddler = Meddler(monkeypatch, path, replace, at="open")
+        result = tree.back_up()
+        monkeypatch.undo()
+        assert 1 == meddler.times
+        tree.assert_saved(result)
+        tree.assert_saved(tree.back_up())
+
+    def test_a_file_that_is_replaced_on_and_on_has_vanished(self, tree, monkeypatch):
+        """A few times it is looked for, and then it is a warning."""
+        path = tree.root / "small"
+
+        def replace():
+            other = tree.root.parent / "other"
+            other.write_bytes(b"o")
+            other.replace(path)
+
+        meddler = Meddler(monkeypatch, path, replace, at="open", always=True)
+        result = tree.back_up()
+        monkeypatch.undo()
+        assert 4 == meddler.times
+        assert [(os.fsencode(path), "vanished")] == [(w.path, w.code) for w in result.warnings]
+        tree.assert_saved(tree.back_up())
+
+    def test_a_file_below_a_folder_that_is_moved_is_read_where_it_is(self, tree, monkeypatch):
+        """The folder is held open: its file is the one that was listed, whatever its path leads to by now."""
         write_tree(tree.root, {"folder/secret": b"1" * 10, "trap/secret": b"2" * 10})
 
         def swap():
@@ -133,21 +169,23 @@ class TestGone:
             (tree.root / "folder").symlink_to("trap")
 
         path = tree.root / "folder" / "secret"
-        Meddler(monkeypatch, path, swap, at="open")
+        meddler = Meddler(monkeypatch, path, swap, at="open")
         result = tree.back_up()
-        assert [(os.fsencode(path), "vanished")] == [(w.path, w.code) for w in result.warnings]
+        assert (1, 0) == (meddler.times, result.exit_code)
+        assert b"1" * 10 == tree.saved(result)[stored(path)].content
 
     def test_a_folder_that_is_gone(self, tree, monkeypatch):
         """It was listed in its parent, and then it is not there: one warning for its listing, one for itself."""
-        real = os.scandir
+        real = os.open
 
-        def scandir(path):
+        def gone(path, *args, **kwargs):
             if path == os.fsencode(tree.root / "z"):
-                (tree.root / "z" / "after").unlink()
+                (tree.root / "z" / "after").unlink(missing_ok=True)
                 (tree.root / "z").rmdir()
-            return real(path)
+                monkeypatch.undo()
+            return real(path, *args, **kwargs)
 
-        monkeypatch.setattr(os, "scandir", scandir)
+        monkeypatch.setattr(os, "open", gone)
         result = tree.back_up()
         assert {(os.fsencode(tree.root / "z"), "vanished")} == {(w.path, w.code) for w in result.warnings}
         assert 3 == result.stats["files"]
@@ -185,7 +223,7 @@ class TestGone:
         name = {"link": "readlink", "fifo": "listxattr"}[kind]
 
         def gone(target, *args, **kwargs):
-            if target == os.fsencode(path):
+            if path_of(target, kwargs.get("dir_fd")) == os.fsencode(path):
                 path.unlink()
             return real(target, *args, **kwargs)
 
@@ -238,10 +276,10 @@ class TestChanged:
         os.link(bench.root / "a" / "x", bench.root / "b" / "x")
         real = os.scandir
 
-        def scandir(path):
-            if path == os.fsencode(bench.root / "b"):
+        def scandir(fd):
+            if path_of(b"", fd) == os.path.join(os.fsencode(bench.root / "b"), b""):
                 append(bench.root / "a" / "x")
-            return real(path)
+            return real(fd)
 
         monkeypatch.setattr(os, "scandir", scandir)
         result = bench.back_up()
@@ -429,8 +467,8 @@ class TestUnreadable:
         write_tree(bench.root, {f"{n}": b"x" for n in range(1100)})
         real = os.open
 
-        def closed(path, *args, **kwargs):
-            if isinstance(path, bytes) and path.startswith(os.fsencode(bench.root)):
+        def closed(path, *args, dir_fd=None, **kwargs):
+            if dir_fd is not None:
                 raise PermissionError(errno.EACCES, "Permission denied")
             return real(path, *args, **kwargs)
 

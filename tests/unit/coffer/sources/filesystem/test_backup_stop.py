@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import threading
@@ -15,7 +14,7 @@ from coffer.repository import checkpoint, lease
 from coffer.sources.filesystem import BackupOptions, backup, blockcut
 from tests.harness.backups import write_tree
 from tests.harness.soundness import assert_sound
-from tests.harness.syscalls import ScriptedCalls, scripted
+from tests.harness.syscalls import FileCalls, scripted
 
 
 class StopAfter(threading.Event):
@@ -41,21 +40,9 @@ def questions_of(bench):
 
 def opened(bench, **options):
     """Back up; return (result, basenames of the files that were opened)."""
-    names = []
-    calls = ScriptedCalls()
-    real = calls.wrap
-
-    def wrap(name, function):
-        def call(path, *args, **kwargs):
-            names.append(os.path.basename(path))
-            return function(path, *args, **kwargs)
-
-        return real(name, call)
-
-    calls.wrap = wrap
-    with scripted(calls, ("open",)):
+    with scripted(FileCalls(), ("open",)) as calls:
         result = bench.back_up(**options)
-    return result, names
+    return result, calls.opened
 
 
 @pytest.fixture
@@ -73,7 +60,7 @@ def test_a_run_stopped_anywhere_is_resumed_and_reads_each_file_once(tree):
     for number in range(questions):
         tree.change_source(name=f"tree {number}")
         stop = StopAfter(number)
-        with scripted(ScriptedCalls(), ("open",)) as first, pytest.raises(InterruptedRunError) as caught:
+        with scripted(FileCalls(), ("open",)) as first, pytest.raises(InterruptedRunError) as caught:
             tree.back_up(stop=stop)
         assert "stopped by request" == caught.value.details["reason"]
         result, names = opened(tree)
@@ -96,7 +83,7 @@ def test_a_second_backup_stopped_anywhere_keeps_what_it_and_its_parent_know(tree
     while True:
         tree.backend._objects = state.copy()
         tree.repo = tree.reopen()
-        with scripted(ScriptedCalls(), ("open",)) as first:
+        with scripted(FileCalls(), ("open",)) as first:
             try:
                 tree.back_up(stop=StopAfter(questions))
             except InterruptedRunError:

@@ -14,9 +14,9 @@ from coffer.repository.pack import TYPE_DATA
 from coffer.sources.filesystem import blockcut, walk
 from tests.harness.backups import Workbench, write_tree
 from tests.harness.memory_store import TamperableMemoryBackend
-from tests.harness.syscalls import ScriptedCalls, scripted
+from tests.harness.syscalls import FileCalls, scripted
 
-READING = ("open", "read", "pread", "preadv", "listxattr", "getxattr", "readlink")
+READING = ("open", "read", "pread", "preadv", "listxattr", "getxattr", "readlink")  # folders that are listed aside
 
 
 def data_bytes(bench):
@@ -26,7 +26,7 @@ def data_bytes(bench):
 
 def reads_of(bench, **options):
     """Back up; return (result, names of the calls that read anything of the source)."""
-    with scripted(ScriptedCalls(), READING) as calls:
+    with scripted(FileCalls(), READING) as calls:
         result = bench.back_up(**options)
     return result, calls.made
 

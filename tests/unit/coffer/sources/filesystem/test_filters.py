@@ -19,6 +19,14 @@ def saved_names(bench, result):
     return {path[start:].decode() for path in bench.saved(result)} - {""}
 
 
+def is_tagged(folder):
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return is_tagged_cache(fd)
+    finally:
+        os.close(fd)
+
+
 @pytest.mark.parametrize(
     ("exclude", "include", "path", "is_folder", "expected"),
     [
@@ -113,13 +121,27 @@ class TestCaches:
     def test_a_tag_is_valid_by_its_first_bytes(self, tmp_path, content, expected):
         """As the Cache Directory Tagging Specification says."""
         (tmp_path / "CACHEDIR.TAG").write_bytes(content)
-        assert expected == is_tagged_cache(os.fsencode(tmp_path))
+        assert expected == is_tagged(tmp_path)
 
-    def test_a_tag_that_cannot_be_read_is_none(self, tmp_path):
-        """Missing, or a folder."""
-        assert not is_tagged_cache(os.fsencode(tmp_path))
-        (tmp_path / "CACHEDIR.TAG").mkdir()
-        assert not is_tagged_cache(os.fsencode(tmp_path))
+    @pytest.mark.parametrize("kind", ["missing", "folder", "fifo", "link"])
+    def test_a_tag_is_a_regular_file(self, tmp_path, kind):
+        """Whatever else has its name is none, and a fifo is not waited for."""
+        tag = tmp_path / "CACHEDIR.TAG"
+        if kind == "folder":
+            tag.mkdir()
+        elif kind == "fifo":
+            os.mkfifo(tag)
+        elif kind == "link":
+            (tmp_path / "real").write_bytes(TAG)
+            tag.symlink_to("real")
+        assert not is_tagged(tmp_path)
+
+    def test_a_backup_does_not_wait_for_a_fifo_that_is_named_like_a_tag(self, bench):
+        """Anybody who may write in the tree could hang every backup of it."""
+        write_tree(bench.root, {"cache/data": b"1"})
+        os.mkfifo(bench.root / "cache" / "CACHEDIR.TAG")
+        bench.change_source(exclude_caches=True)
+        bench.assert_saved(bench.back_up())
 
     def test_of_a_tagged_folder_only_the_tag_is_saved(self, bench):
         """Where that is asked for; a folder with a false tag is saved whole."""

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from coffer.errors import SourceMissingError
+from coffer.errors import SourceMissingError, SourceReadError
 from coffer.repository.blocks import DEV
 from coffer.repository.entries import path_key
+from coffer.sources.filesystem import walk as module
 from coffer.sources.filesystem.filters import make_excludes
 from coffer.sources.filesystem.spec import FilesystemSource, WarningLog
 from coffer.sources.filesystem.walk import Walk, resolve_paths
@@ -53,12 +54,13 @@ def test_above_a_path_only_the_way_to_it_is_listed(tmp_path):
 
 
 def test_paths_that_overlap_are_walked_once(tmp_path):
-    """The same path twice, one below another, one through a link, one with dots."""
+    """The same path twice, one below another, one through a link, one with dots: each is a root, once."""
     write_tree(tmp_path, {"a/b/x": b"", "ab/y": b""})
     (tmp_path / "link").symlink_to("a")
     paths = [tmp_path / name for name in ("a/b", "a", "link", "link/b", "a/../a", "ab", "a/b/x")]
     source = FilesystemSource("s", tuple(paths))
-    assert (os.fsencode(tmp_path / "a"), os.fsencode(tmp_path / "ab")) == resolve_paths(source)
+    expected = tuple(os.fsencode(tmp_path / name) for name in ("a", "a/b", "a/b/x", "ab"))
+    assert expected == resolve_paths(source)
     groups, _ = walk(source)
     assert [b"a", b"ab", b"a/b", b"a/b/x", b"ab/y"] == paths_of(groups, tmp_path)
 
@@ -117,14 +119,16 @@ class TestWholeSystem:
             return SimpleNamespace(st_mode=mode, st_dev=device, **numbers, **times)
 
         class Entry:
-            def __init__(self, folder, name, kind, device):
-                self.name = name
-                self.path = os.path.join(folder, name)
+            def __init__(self, name, kind, device):
+                self.name = os.fsdecode(name)
                 self._status = status(kind, device)
 
             def stat(self, *, follow_symlinks):
                 assert not follow_symlinks
                 return self._status
+
+            def is_symlink(self):
+                return False
 
         class Listing(list):
             def __enter__(self):
@@ -133,15 +137,23 @@ class TestWholeSystem:
             def __exit__(self, *_):
                 return None
 
-        def scandir(path):
-            return Listing([Entry(path, *entry) for entry in reversed(TREE[os.path.normpath(path)])])
+        opened = {}
 
+        def open_folder(path, expected, flags):
+            fd = os.open("/", flags)
+            opened[fd] = path
+            return fd, expected or (1, 1)
+
+        def scandir(fd):
+            return Listing([Entry(*entry) for entry in reversed(TREE[os.path.normpath(opened[fd])])])
+
+        monkeypatch.setattr(module, "open_folder", open_folder)
         monkeypatch.setattr(os, "scandir", scandir)
         monkeypatch.setattr(os, "lstat", lambda path: status("d", 1))
 
     def test_everything_is_walked(self, system):
         """From the root down, its own entry aside: it has no name."""
-        groups, warnings = walk(FilesystemSource("s", (Path("/"), Path("/usr"))))
+        groups, warnings = walk(FilesystemSource("s", (Path("/"), Path("/proc"))))
         expected = [b"bin", b"proc", b"srv", b"vmlinuz", b"bin/sh", b"proc/1", b"proc/1/status"]
         assert [*expected, b"srv/data", b"srv/x", b"srv/data/y"] == [
             group.folder + b"/" + name if group.folder else name for group in groups for name in group.names
@@ -160,6 +172,78 @@ class TestWholeSystem:
         assert [b"", b"bin", b"srv"] == [group.folder for group in groups]
         assert [b"bin", b"proc", b"srv", b"vmlinuz"] == groups[0].names
         assert [1, 2, 1, 1] == [row[DEV] for row in groups[0].rows]
+
+    def test_another_file_system_that_is_named_is_walked(self, system):
+        """It was asked for by its own path: the edge that holds for the other does not hold for it."""
+        groups, _ = walk(FilesystemSource("s", (Path("/"), Path("/proc")), one_file_system=True))
+        assert [b"", b"bin", b"proc", b"proc/1", b"srv"] == [group.folder for group in groups]
+        assert (os.fsencode("/"), os.fsencode("/proc")) == resolve_paths(
+            FilesystemSource("s", (Path("/proc"), Path("/")))
+        )
+
+
+class TestNamedBelowAnother:
+    """A path that is named is saved, whatever leaves out the folder that it is in."""
+
+    def saved(self, tmp_path, *names, **fields):
+        groups, _ = walk(FilesystemSource("s", tuple(tmp_path / name for name in names), **fields))
+        return [path.decode() for path in paths_of(groups, tmp_path)]
+
+    @pytest.mark.parametrize("exclude", ["cache/", "cache", "/deep"])
+    def test_a_pattern_does_not_leave_it_out(self, tmp_path, exclude):
+        """Nor a folder on the way to it, of which nothing else is saved; and patterns hold anew from it."""
+        write_tree(
+            tmp_path, {"a/deep/cache/f": b"", "a/deep/cache/cache/x": b"", "a/deep/g": b"", "a/deep/deep/h": b""}
+        )
+        expected = {
+            "cache/": {"a/deep/deep", "a/deep/deep/h", "a/deep/g"},
+            "cache": {"a/deep/deep", "a/deep/deep/h", "a/deep/g"},
+            "/deep": {"a/deep/cache/cache", "a/deep/cache/cache/x"},
+        }[exclude]
+        always = {"a", "a/deep", "a/deep/cache", "a/deep/cache/f"}
+        assert sorted(always | expected) == sorted(self.saved(tmp_path, "a", "a/deep/cache", exclude=(exclude,)))
+
+    def test_a_pattern_does_not_leave_out_a_file(self, tmp_path):
+        """That was named by itself."""
+        write_tree(tmp_path, {"a/x.o": b"", "a/y.o": b""})
+        assert ["a", "a/x.o"] == self.saved(tmp_path, "a", "a/x.o", exclude=("*.o",))
+
+    def test_a_tagged_cache_does_not_leave_it_out(self, tmp_path):
+        """Of the cache's folders only the way to it is saved."""
+        tag = b"Signature: 8a477f597d28d172789f06886806bc55"
+        write_tree(tmp_path, {"a/CACHEDIR.TAG": tag, "a/b/c/x": b"", "a/b/y": b"", "a/z": b""})
+        expected = ["a", "a/CACHEDIR.TAG", "a/b", "a/b/c", "a/b/c/x"]
+        assert expected == self.saved(tmp_path, "a", "a/b/c", exclude_caches=True)
+
+
+@pytest.mark.parametrize("name", ["root", "root/inner"])
+@pytest.mark.parametrize("instead", ["a link", "nothing"])
+def test_a_path_that_is_not_what_was_resolved_is_an_error(tmp_path, name, instead):
+    """A mount point swapped, a version put in place: a snapshot of the link alone would be no backup."""
+    write_tree(tmp_path, {"root/inner/x": b"", "next/inner/x": b""})
+    source = FilesystemSource("s", (tmp_path / "root", tmp_path / "root" / "inner"))
+    paths = resolve_paths(source)
+    (tmp_path / name).rename(tmp_path / "was")
+    if instead == "a link":
+        (tmp_path / name).symlink_to(tmp_path / "next")
+    with pytest.raises(SourceReadError, match=f"source path .*{name}: cannot be reached"):
+        list(Walk(source, paths, None, WarningLog()).groups())
+
+
+def test_a_path_that_becomes_a_link_while_it_is_opened_is_an_error(tmp_path, monkeypatch):
+    """It was a folder when it was met."""
+    write_tree(tmp_path, {"root/x": b"", "next/x": b""})
+    source = FilesystemSource("s", (tmp_path / "root",))
+    real = module.open_folder
+
+    def swap(path, expected, flags):
+        (tmp_path / "root").rename(tmp_path / "was")
+        (tmp_path / "root").symlink_to(tmp_path / "next")
+        return real(path, expected, flags)
+
+    monkeypatch.setattr(module, "open_folder", swap)
+    with pytest.raises(SourceReadError, match=r"root: cannot be listed \(another kind of file took its place\)"):
+        walk(source)
 
 
 @needs_root
