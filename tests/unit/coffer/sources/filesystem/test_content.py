@@ -90,6 +90,18 @@ class TestAttributes:
         path = os.fsencode(tmp_path / "link")
         assert () == read_xattrs(path, path, WarningLog())
 
+    def test_more_attributes_than_an_entry_can_have_are_a_warning(self, tmp_path, monkeypatch):
+        """Some file systems take more than a chunk does: the file is saved with as many as fit."""
+        (tmp_path / "file").touch()
+        path = os.fsencode(tmp_path / "file")
+        monkeypatch.setattr(os, "listxattr", lambda *_, **__: [f"user.{n:03}" for n in range(300)])
+        monkeypatch.setattr(os, "getxattr", lambda *_, **__: bytes(64_000))
+        warnings = WarningLog()
+        pairs = read_xattrs(path, path, warnings)
+        assert 131 == len(pairs)
+        assert [(path, "xattr")] == [(w.path, w.code) for w in warnings.kept]
+        assert "more than 8388608 bytes, saved without 'user.131'" in warnings.kept[0].message
+
     @pytest.mark.parametrize("call", ["listxattr", "getxattr"])
     def test_a_file_that_is_gone_has_vanished(self, tmp_path, monkeypatch, call):
         """That is no failure of an attribute: whoever asked drops the entry."""
