@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import threading
 from pathlib import Path
 
-from coffer.errors import InterruptedRunError, PermanentError, RestoreUnsafePathError
+from coffer.errors import InterruptedRunError, PermanentError, RestoreSpaceError, RestoreUnsafePathError
 from coffer.progress import Progress
 from coffer.repository.blocks import MODE, NLINK, NO_EXTRAS, Extras, Group, Row
 from coffer.repository.entries import Content
@@ -67,7 +68,7 @@ def restore(
         PathNotInSnapshotError, UsageError, RestoreTargetError: Before anything was written.
         ObjectCorruptError, ChunkMissingError: The manifest's root is damaged; nothing was written.
         InterruptedRunError: `stop` was set; finished files are whole.
-        RestoreSpaceError: The target is full; finished files are whole.
+        RestoreSpaceError: The target is full, or the system's temporary folder; finished files are whole.
         BackendUnavailableError: The store does not answer; finished files are whole.
         RestoreError: A disk of the target reported an error when everything was flushed.
     """
@@ -84,6 +85,8 @@ def restore(
     run = _Run(repo, snapshot, selection, place, options, progress, stop or threading.Event())
     try:
         return run.execute()
+    except sqlite3.Error as error:
+        raise RestoreSpaceError(f"temporary folder: the run's notes cannot be kept there ({error})") from None
     finally:
         run.close()
 

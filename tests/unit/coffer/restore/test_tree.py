@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from coffer.errors import InterruptedRunError
+from coffer.errors import InterruptedRunError, RestoreSpaceError
 from coffer.repository.repository import Repository
 from coffer.restore import Overwrite, RestoreOptions, restore
 from tests.harness.backups import Workbench, folder_for_everybody, needs_root, unprivileged, write_tree
@@ -81,6 +81,23 @@ def test_an_unexpected_error_is_not_swallowed(tree, target, give_back, monkeypat
         give_back()
     assert before == threading.active_count()
     assert not [name for name in names_below(target) if os.path.isfile(target / name)]
+
+
+def test_notes_that_cannot_be_kept_end_the_run(tree, target, give_back, monkeypatch):
+    """A full temporary folder is an error with a name, and what was restored is whole."""
+    import sqlite3
+
+    from coffer.restore.ledger import Ledger
+
+    def fail(*_, **__):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Ledger, "let_wait", fail)
+    with pytest.raises(RestoreSpaceError, match=r"temporary folder.*disk is full"):
+        give_back()
+    monkeypatch.undo()
+    assert 0 == give_back(overwrite=Overwrite.CHANGED).exit_code
+    assert_restored(tree.root, target)
 
 
 def test_folders_are_private_while_files_are_written(tree, target, give_back, monkeypatch):
