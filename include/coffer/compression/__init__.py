@@ -1,5 +1,5 @@
 """Compression of chunks: zstd, or none where it would not pay."""
 
-from coffer.compression.codec import CODEC_RAW, CODEC_ZSTD, Compressor, decompress
+from coffer.compression.codec import CODEC_RAW, CODEC_ZSTD, LEVEL_OFF, Compressor, decompress
 
-__all__ = ["CODEC_RAW", "CODEC_ZSTD", "Compressor", "decompress"]
+__all__ = ["CODEC_RAW", "CODEC_ZSTD", "LEVEL_OFF", "Compressor", "decompress"]

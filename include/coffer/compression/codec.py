@@ -11,6 +11,8 @@ from coffer.errors import ObjectCorruptError
 CODEC_RAW = 0
 CODEC_ZSTD = 1
 
+LEVEL_OFF = 0
+
 _SAMPLE_BYTES = 16 * 1024  # per sample: one level-1 call of about 30 us
 _SAMPLES = 4
 _MIN_SAMPLED_BYTES = 8 * _SAMPLE_BYTES  # below this, sampling costs about as much as compressing
@@ -23,9 +25,13 @@ _local = threading.local()
 
 
 class Compressor:
-    """Compresses chunks at one level. Not thread-safe: one per thread (a zstd context is re-used, RFC 8878)."""
+    """Compresses chunks at one level. Not thread-safe: one per thread (a zstd context is re-used, RFC 8878).
+
+    Level 0 stores everything as it is. (zstd itself takes 0 for its default.)
+    """
 
     def __init__(self, level: int) -> None:
+        self._is_off = level == LEVEL_OFF
         self._zstd = zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True)
         self._zstd_wide = zstandard.ZstdCompressor(compression_params=_wide(level))
         self._probe = zstandard.ZstdCompressor(level=1, write_checksum=False)
@@ -35,6 +41,8 @@ class Compressor:
 
         No checksum is written into the frame: the seal and the chunk id both cover the content.
         """
+        if self._is_off:
+            return CODEC_RAW, data
         if len(data) >= _MIN_SAMPLED_BYTES and not self._looks_compressible(data):
             return CODEC_RAW, data
         packed = (self._zstd if len(data) < _WIDE_FROM_BYTES else self._zstd_wide).compress(data)

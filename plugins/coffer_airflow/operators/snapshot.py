@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from coffer.clock import SYSTEM_CLOCK, utc_from_ns
+from coffer.compression import LEVEL_OFF
 from coffer.config.policy import Policy
 from coffer.errors import InterruptedRunError, UsageError
 from coffer.progress import Progress
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _WARNINGS_LOGGED = 200  # of the thousand that the engine keeps; their count is exact
-_UNCOMPRESSED_LEVEL = 1  # the engine looks at each chunk and stores what does not shrink as it is
 
 
 class SnapshotOperator(RepositoryOperator):
@@ -68,11 +68,8 @@ class SnapshotOperator(RepositoryOperator):
         left_s = self._time_left_s()
         self.log.info("backing up %s to %s", ", ".join(map(str, source.paths)), repo.backend.url)
         performance = policy.performance
-        level = performance.compression_level
-        if level is None:
-            self.log.info("compression is off in the policy: level 1 is used, since what shrinks is always compressed")
         options = BackupOptions(
-            level=_UNCOMPRESSED_LEVEL if level is None else level,
+            level=performance.compression_level or LEVEL_OFF,
             workers=self.workers or performance.max_workers,
             pack_size_bytes=performance.pack_size_bytes,
             force_read=self.force_read,

@@ -15,6 +15,7 @@ from coffer.cli.quantities import DURATION, RATE, seconds_until
 from coffer.cli.run import Run
 from coffer.cli.text import count_of, escape
 from coffer.clock import SYSTEM_CLOCK
+from coffer.compression import LEVEL_OFF
 from coffer.errors import UsageError
 from coffer.progress import Progress
 from coffer.sources.filesystem import BackupOptions, BackupResult, FilesystemSource, backup
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from coffer.config.policy import Policy
 
 _DERIVED_PATHS_MAX = 4  # of more paths nobody would type the name; they often come from a shell's *, and change
-_UNCOMPRESSED_LEVEL = 1  # the engine looks at each chunk and stores what does not shrink as it is
 
 
 @command(
@@ -123,11 +123,8 @@ def _options(run: Run) -> BackupOptions:
     if run.policy is None:
         return BackupOptions()
     performance = run.policy.performance
-    level = performance.compression_level
-    if level is None:
-        run.note("note: the policy turns compression off; this version still compresses what shrinks, at level 1")
     return BackupOptions(
-        level=_UNCOMPRESSED_LEVEL if level is None else level,
+        level=performance.compression_level or LEVEL_OFF,
         workers=performance.max_workers,
         pack_size_bytes=performance.pack_size_bytes,
     )

@@ -40,7 +40,7 @@ class BackupOptions:
     """How to run.
 
     Attributes:
-        level: Of zstd.
+        level: Of zstd, 1 to 19; 0 stores everything as it is.
         workers: Threads that compress and seal; 0 for one per core.
         pack_size_bytes: Size of a pack [bytes].
         host: Recorded in the snapshot; the machine's name where None.

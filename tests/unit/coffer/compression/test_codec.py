@@ -7,7 +7,7 @@ from random import Random
 import pytest
 import zstandard
 
-from coffer.compression import CODEC_RAW, CODEC_ZSTD, Compressor, decompress
+from coffer.compression import CODEC_RAW, CODEC_ZSTD, LEVEL_OFF, Compressor, decompress
 from coffer.errors import ObjectCorruptError
 
 TEXT = b"a line of text that comes again and again\n" * 20_000
@@ -59,6 +59,14 @@ def test_a_large_chunk_is_compressed_over_its_whole_length():
 def test_compressing_is_deterministic_within_one_version():
     """The same bytes at the same level give the same payload."""
     assert Compressor(3).compress(TEXT) == Compressor(3).compress(TEXT)
+
+
+@pytest.mark.parametrize("data", [TEXT, TEXT[:100], bytes(5 << 20)])
+def test_level_0_stores_everything_as_it_is(data):
+    """Whatever would shrink: zstd itself would take 0 for its default level."""
+    codec, payload = Compressor(LEVEL_OFF).compress(data)
+    assert CODEC_RAW == codec
+    assert payload is data
 
 
 @pytest.mark.parametrize("codec", [2, 7, 255])

@@ -224,13 +224,14 @@ performance_config:
         assert 0 == coffer("backup", tree).code
         assert (5, None) == (seen["options"].level, seen["options"].deadline_s)
 
-    def test_compression_that_is_switched_off_is_said_to_be_used(self, coffer, policy):
-        """The policy asks for what this version does not do: a note says so, and the fastest level is taken."""
+    def test_compression_that_is_switched_off_is_off(self, coffer, policy):
+        """Everything is stored as it is, though most of it would shrink: what is added is at least its size."""
         policy.write_text(
             policy.read_text().replace("local_backup:\n", "local_backup:\n  compression: {enabled: false}\n")
         )
         coffer("init")
-        assert "still compresses" in coffer("backup", "--source", "tree").err
+        stats = coffer("backup", "--source", "tree", "--json").result["snapshot"]["stats"]
+        assert stats["stored_bytes"] >= stats["raw_bytes_new"] > 2000
 
     def test_an_unknown_source_is_refused_with_those_there_are(self, coffer, policy):
         """The message names the policy's sources."""

@@ -49,6 +49,14 @@ def test_a_second_run_stores_nothing(installation):
     assert second["stored_bytes"] < RECORD_BYTES
 
 
+def test_compression_is_off_where_the_policy_says_so(installation):
+    """What would shrink a thousandfold is stored as it is."""
+    text = installation.policy.read_text()
+    installation.policy.write_text(text.replace("local_backup:\n", "local_backup:\n  compression: {enabled: false}\n"))
+    (installation.tree("docs") / "zeros").write_bytes(bytes(1_000_000))
+    assert take()["stored_bytes"] > 1_000_000
+
+
 def test_force_read_reads_all_again(installation):
     """Unchanged files are read, and still nothing is stored twice."""
     take()
