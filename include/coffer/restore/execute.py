@@ -65,7 +65,8 @@ def restore(
         stop: Once set, the run ends after the files at hand.
 
     Raises:
-        PathNotInSnapshotError, UsageError, RestoreTargetError: Before anything was written.
+        PathNotInSnapshotError, UsageError, RestoreTargetError: Before anything was written; but where no entry fits
+            the include patterns, the target folder was made.
         ObjectCorruptError, ChunkMissingError: The manifest's root is damaged; nothing was written.
         InterruptedRunError: `stop` was set; finished files are whole.
         RestoreSpaceError: The target is full, or the system's temporary folder; finished files are whole.
@@ -151,6 +152,7 @@ class _Run:
         try:
             for ordinal in self.selection.ordinals:
                 self._take_block(ordinal)
+            self.selection.require_match()
             self._drain()
             self._make_links()
         except BaseException:

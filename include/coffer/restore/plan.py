@@ -27,7 +27,8 @@ def plan_restore(repo: Repository, snapshot: Snapshot, target: Path, options: Re
     """Return what `restore` would do with each entry, in manifest order; reads the manifest as it goes.
 
     Raises:
-        PathNotInSnapshotError, UsageError, RestoreTargetError: At once, as `restore` would.
+        PathNotInSnapshotError, UsageError, RestoreTargetError: At once, as `restore` would; but only at the end a
+            UsageError where no entry fits the include patterns.
     """
     selection = Selection(repo.manifest(snapshot), snapshot, options)
     place = Target(repo, target, options.overwrite)
@@ -76,6 +77,7 @@ class _Planner:
         try:
             for ordinal in self._selection.ordinals:
                 yield from self._block(ordinal, folders)
+            self._selection.require_match()
         finally:
             if folders is not None:
                 folders.close()

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from coffer.errors import PathNotInSnapshotError, UsageError
+from coffer.errors import PathNotInSnapshotError, PermanentError, UsageError
 from coffer.repository.blocks import MODE, Group
 from coffer.repository.entries import path_key
 from coffer.repository.manifest import ManifestReader
@@ -46,6 +46,8 @@ class Selection:
             ObjectCorruptError, ChunkMissingError: A block that a path must be in is damaged.
         """
         self.manifest = manifest
+        self._snapshot_id, self._patterns = snapshot.id, options.include
+        self._has_matched = self._is_partly_unread = False
         self._decoded: OrderedDict[int, list[Group]] = OrderedDict()
         blocks = manifest.root.blocks
         self._keys = [(path_key(block.folder), block.name) for block in blocks]
@@ -69,7 +71,11 @@ class Selection:
         """
         found = self._decoded.get(ordinal)
         if found is None:
-            found = self.manifest.groups(self.manifest.root.blocks[ordinal])
+            try:
+                found = self.manifest.groups(self.manifest.root.blocks[ordinal])
+            except PermanentError:
+                self._is_partly_unread = True
+                raise
             self._decoded[ordinal] = found
             if len(self._decoded) > _BLOCKS_KEPT:
                 self._decoded.popitem(last=False)
@@ -93,7 +99,23 @@ class Selection:
                     above.append(at)
                 continue
             rows.append(at)
+        self._has_matched = self._has_matched or bool(rows)
         return Picked(rows, above)
+
+    def require_match(self) -> None:
+        """Refuse include patterns that nothing fitted, once all groups were picked from: no success with nothing done.
+
+        Where some block could not be read nobody knows, and the damage is told instead.
+
+        Raises:
+            UsageError: Nothing is wanted.
+        """
+        if self._patterns and not self._has_matched and not self._is_partly_unread:
+            shown = ", ".join(map(repr, self._patterns))
+            raise UsageError(
+                f"include {shown}: nothing in snapshot {self._snapshot_id} matches, or all of it is excluded",
+                hint="Patterns are seen from the snapshot's root; 'coffer find' tells where a file is.",
+            )
 
     # ----------------------------------------------------------------------------------------------- paths
 

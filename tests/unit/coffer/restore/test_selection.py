@@ -73,7 +73,6 @@ def test_no_path_and_the_root_mean_everything(bench, tree, target, give_back, pa
         (("*.py",), ("lib/",), {"src", "src/main.py"}),
         (("docs/",), (), {"docs", "docs/a.txt", "docs/b.md", "docs/img", "docs/img/c.png"}),
         (("empty/",), (), {"src", "src/empty"}),
-        (("nothing like it",), (), set()),
         ((), ("*.txt", "src"), {"docs", "docs/b.md", "docs/img", "docs/img/c.png", "docs-old"}),
         (("*.txt", "!**/docs/**"), (), {"docs-old", "docs-old/a.txt", "top.txt"}),
     ],
@@ -83,6 +82,27 @@ def test_patterns_choose_files_and_the_folders_above_them(bench, tree, target, g
     result = give_back(include=include, exclude=exclude, verify=True)
     got = restored(target, bench) if landed(target, bench.root).exists() else set()
     assert (expected, 0) == (got, result.exit_code)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"include": ("nothing like it",)},
+        {"include": ("*.py",), "exclude": ("src",)},
+        {"include": ("*.png",), "exclude": ("*.png",), "dry_run": True},
+    ],
+)
+def test_patterns_that_nothing_fits_are_refused(bench, tree, target, give_back, options):
+    """A typing mistake must not end as a success with nothing restored: a usage error, and no file."""
+    with pytest.raises(UsageError, match=r"^include '.*': nothing in snapshot [0-9a-f]{16} matches") as caught:
+        give_back(**options)
+    assert "coffer find" in caught.value.hint
+    assert not target.exists() or [] == list(target.iterdir())
+
+
+def test_excluding_everything_is_no_mistake(bench, tree, target, give_back):
+    """Without include patterns nothing was named that could be missing."""
+    assert (0, 0) == ((result := give_back(exclude=("*",))).exit_code, result.stats["files"])
 
 
 def test_patterns_narrow_a_path(bench, tree, target, give_back):

@@ -131,3 +131,13 @@ def test_the_home_folder_may_be_written_as_a_tilde(coffer, backed_up, tmp_path, 
     monkeypatch.setenv("HOME", str(tmp_path))
     assert str(tmp_path / "x") == coffer("restore", "latest", "--target=~/x", "--json").result["target"]
     assert Path(tmp_path / "x").is_dir()
+
+
+def test_a_pattern_that_nothing_fits_is_a_usage_error(coffer, repo, tree, tmp_path):
+    """Also as a plan, in lines and in JSON: exit code 2, and the pattern in the message."""
+    coffer("backup", tree, "--source", "s")
+    for more in ((), ("--dry-run",)):
+        code, line, _ = coffer("restore", "latest", "-t", tmp_path / "out", "--include", "typo.txt", *more).fault()
+        assert (2, True) == (code, line.startswith("include 'typo.txt': nothing in snapshot "))
+    ended = coffer("restore", "latest", "-t", tmp_path / "out", "--include", "typo.txt", "--dry-run", "--json")
+    assert (2, []) == (ended.code, ended.result["plan"])
