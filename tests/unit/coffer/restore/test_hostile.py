@@ -356,14 +356,14 @@ def test_values_that_no_file_has_are_warnings(forger, target, give_back):
     assert 0o755 == stat.S_IMODE(os.lstat(target / "owner").st_mode)
 
 
-def test_a_path_of_thousands_of_levels_is_no_trouble(forger, target, give_back):
-    """Folders are opened one below the other, in a loop: no depth overflows a stack or the system's longest path."""
-    deep = b"/".join([b"level"] * 3000)
+def test_a_path_longer_than_the_system_takes_is_no_trouble(forger, target, give_back):
+    """Folders are opened one below the other, in a loop: with the target's path before it, it is over the system's longest path."""
+    deep = b"/".join([b"level"] * 680)
     snapshot = forger.commit([forger.folder(deep, [(b"file", b"found")])])
     result = give_back(snapshot)
-    assert (1, 3000, 0) == (result.stats["files"], result.stats["directories"], result.failures_count)
+    assert (1, 680, 0) == (result.stats["files"], result.stats["directories"], result.failures_count)
     fd = os.open(target, os.O_RDONLY)
-    for _ in range(3000):
+    for _ in range(680):
         below = os.open("level", os.O_RDONLY, dir_fd=fd)
         os.close(fd)
         fd = below
