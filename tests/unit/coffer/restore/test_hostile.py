@@ -357,7 +357,7 @@ def test_values_that_no_file_has_are_warnings(forger, target, give_back):
 
 
 def test_a_path_longer_than_the_system_takes_is_no_trouble(forger, target, give_back):
-    """Folders are opened one below the other, in a loop: with the target's path before it, it is over the system's longest path."""
+    """Folders are opened one below the other; with the target's before it, the path is over the system's longest."""
     deep = b"/".join([b"level"] * 680)
     snapshot = forger.commit([forger.folder(deep, [(b"file", b"found")])])
     result = give_back(snapshot)
