@@ -6,7 +6,9 @@ into a new segment, and passes a damaged snapshot over.
 
 import pytest
 
+from coffer.crypto.seal import HEADER_BYTES
 from coffer.repository.pack import TYPE_DATA, TYPE_ROOT
+from coffer.restore import restore
 from coffer.verification import check, verify
 from tests.harness.corrupt import errors_of, hints_of, unreadable_files
 from tests.harness.faulty_backend import Fault, FaultKind, FaultyBackend, SimulatedKill
@@ -83,6 +85,36 @@ def test_content_that_was_lost_and_is_stored_anew_heals_the_old_snapshots(histor
     assert [("object-not-found", lost)] == hints_of(report), "the old segment still names it, and nothing needs it"
     for snapshot in history.snapshots:
         assert set() == unreadable_files(history.open(store), snapshot)
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_a_truncated_pack_is_not_referred_to_for_ever(history, store, size):
+    """Its size in the listing is another than its table says: its content is stored anew, as if it were missing."""
+    lost = _pack_of_the_present_tree(history)
+    store.replace(lost, store.get(lost)[:size])
+    history.back_up(history.open(store))
+    assert [lost] == [found.object for found in errors_of(check(history.open(store)))]
+    for snapshot in history.open(store).snapshots():
+        assert set() == unreadable_files(history.open(store), snapshot)
+    (found,) = errors_of(verify(history.open(store)))
+    assert ((), ()) == (found.snapshots, found.paths), "nothing lacks anything by it"
+
+
+def test_reading_all_by_force_stores_anew_what_does_not_open(history, store, tmp_path):
+    """A flipped bit does not show in a listing; to read the source and what is stored of it does."""
+    lost = _pack_of_the_present_tree(history)
+    store.flip_bit(lost, HEADER_BYTES)
+    repo = history.open(store)
+    history.bench.back_up(repo=repo)
+    assert unreadable_files(history.open(store), history.open(store).snapshots()[-1])
+    history.bench.back_up(repo=history.open(store), force_read=True)
+    for snapshot in history.open(store).snapshots():
+        assert set() == unreadable_files(history.open(store), snapshot)
+    repo = history.open(store)
+    assert () == restore(repo, repo.resolve("latest"), tmp_path / "out").failures
+    puts = len([*store.list("packs/")])
+    again = history.bench.back_up(repo=history.open(store), force_read=True)
+    assert (0, puts) == (again.stats["raw_bytes_new"], len([*store.list("packs/")]))
 
 
 @pytest.mark.parametrize("kind", [FaultKind.KILL_BEFORE, FaultKind.KILL_AFTER])

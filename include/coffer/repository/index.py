@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from coffer.backends.base import Backend
-from coffer.crypto.seal import KIND_INDEX, RootSource, open_single, seal_single
+from coffer.crypto.seal import HEADER_BYTES, KIND_INDEX, RootSource, open_single, seal_single
 from coffer.errors import (
     BackendError,
     CryptoError,
@@ -25,7 +25,7 @@ from coffer.errors import (
 )
 from coffer.ids import PACK_ID_BYTES, ChunkId, PackId
 from coffer.repository.objects import read_whole
-from coffer.repository.pack import MAX_TABLE_ROWS, ROW, ChunkLocation, iter_rows
+from coffer.repository.pack import MAX_TABLE_ROWS, ROW, ChunkLocation, end_of_pack, iter_rows
 
 PREFIX = "index/"
 MAX_SEGMENT_BYTES = 64 * 1024 * 1024  # of one stored segment (I7)
@@ -44,6 +44,7 @@ class ChunkIndex:
         self._db.execute(f"CREATE TABLE spare (id BLOB, {columns})")
         self._packs: list[PackId] = []
         self._ordinals: dict[PackId, int] = {}
+        self._sizes: dict[PackId, int] = {}
         self._lock = threading.Lock()
 
     def add_table(self, pack_id: PackId, table: bytes | memoryview) -> None:
@@ -65,6 +66,7 @@ class ChunkIndex:
             self._db.execute("COMMIT")
             self._packs.append(pack_id)
             self._ordinals[pack_id] = ordinal
+            self._sizes[pack_id] = end_of_pack(rows[-1][3] + rows[-1][4] if rows else HEADER_BYTES, len(rows))
 
     def forget_pack(self, pack_id: PackId) -> None:
         """Drop what the index places in a pack that turned out to be missing. Idempotent.
@@ -75,6 +77,7 @@ class ChunkIndex:
             ordinal = self._ordinals.pop(pack_id, None)
             if ordinal is None:
                 return
+            del self._sizes[pack_id]
             self._db.execute("BEGIN")
             for table in ("chunk", "spare"):
                 self._db.execute(f"DELETE FROM {table} WHERE pack = ?", (ordinal,))  # noqa: S608 - two fixed names
@@ -101,6 +104,22 @@ class ChunkIndex:
         """Return the packs that are indexed."""
         with self._lock:
             return frozenset(self._ordinals)
+
+    def pack_sizes(self) -> dict[PackId, int]:
+        """Return the packs that are indexed, with the sizes that they must have by their tables [bytes]."""
+        with self._lock:
+            return dict(self._sizes)
+
+    def turn_elsewhere(self, chunk_id: bytes, pack_id: PackId) -> bool:
+        """Place a chunk that does not open in one pack where it lies in another; False where it lies in none."""
+        with self._lock:
+            ordinal = self._ordinals.get(pack_id, -1)
+            spare = self._db.execute("SELECT * FROM spare WHERE id = ? AND pack != ?", (chunk_id, ordinal)).fetchone()
+            if spare is None:
+                return False
+            self._db.execute("DELETE FROM spare WHERE id = ? AND pack = ?", spare[:2])
+            self._db.execute("INSERT OR REPLACE INTO chunk VALUES (?,?,?,?,?,?,?,?)", spare)
+            return True
 
     def iter_pack(self, pack_id: PackId) -> Iterator[tuple[ChunkId, ChunkLocation]]:
         """Yield what the index places in one pack, by offset."""

@@ -152,7 +152,12 @@ def pack_size(pack_id: PackId, table: bytes | memoryview) -> int:
             raise ObjectCorruptError(f"pack {pack_id.hex()[:12]}: frame {where.position} is not where it should be")
         at += where.sealed_length
         rows += 1
-    return at + rows * ROW.size + TAG_BYTES + TRAILER.size
+    return end_of_pack(at, rows)
+
+
+def end_of_pack(frames_end: int, rows: int) -> int:
+    """Return the size of a pack of so many frames, the last of which ends there [bytes]."""
+    return frames_end + rows * ROW.size + TAG_BYTES + TRAILER.size
 
 
 def read_table(backend: Backend, roots: RootSource, pack_id: PackId, size_bytes: int) -> bytes:

@@ -11,7 +11,14 @@ from coffer.compression import decompress
 from coffer.crypto.hashing import IdKeys
 from coffer.crypto.keyring import Keyring
 from coffer.crypto.seal import HEADER_BYTES, KIND_PACK, ObjectKey, open_header
-from coffer.errors import ChunkMissingError, ObjectCorruptError, ObjectNotFoundError
+from coffer.errors import (
+    ChunkMissingError,
+    CryptoError,
+    ObjectCorruptError,
+    ObjectNotFoundError,
+    RepositoryError,
+    ShortReadError,
+)
 from coffer.ids import PackId, pack_name
 from coffer.repository.index import ChunkIndex
 from coffer.repository.pack import ChunkLocation
@@ -64,7 +71,7 @@ class ChunkReader:
         Raises:
             ChunkMissingError: No index segment knows it, and no pack.
             ObjectNotFoundError: Its pack is missing, and no other holds it.
-            ObjectCorruptError: It is damaged, or is not of that type.
+            ObjectCorruptError, ShortReadError: It is damaged, and whole in no other pack; or is not of that type.
         """
         where = self.locate(chunk_id)
         try:
@@ -73,7 +80,23 @@ class ChunkReader:
             self._index.forget_pack(where.pack_id)
             if self._index.find(chunk_id) is None:
                 raise
+        except (ObjectCorruptError, ShortReadError):
+            # A backup that finds a chunk damaged stores it anew in another pack.
+            if where.type != type_ or not self._index.turn_elsewhere(chunk_id, where.pack_id):
+                raise
         return self.read(chunk_id, type_)
+
+    def opens(self, chunk_id: bytes, type_: int) -> bool:
+        """Say whether a chunk can be read, by reading it; in another pack too, where the first one is damaged.
+
+        Raises:
+            TransientError, BackendLocationError: The store does not answer: nothing is known of the chunk.
+        """
+        try:
+            self.read(chunk_id, type_)
+        except (RepositoryError, CryptoError, ObjectNotFoundError, ShortReadError):
+            return False
+        return True
 
     def _read(self, chunk_id: bytes, where: ChunkLocation, type_: int) -> bytes:
         if where.type != type_:

@@ -289,17 +289,21 @@ class Repository:
         Returns:
             (orphans, missing): orphans are (pack id, plain table) of packs that no segment names, the work of writers
             that died; those that cannot be read are passed over: nothing refers to them, and `check` reports them.
-            Missing are packs that the index names and the store does not have.
+            Missing are packs that the index names and the store does not have, or has of another size than their
+            tables say: a file system may truncate what was durable once, and its chunks must be stored anew.
         """
-        known = self.index().pack_ids() - self._unnamed.keys()
+        sizes = self.index().pack_sizes()
+        known = sizes.keys() - self._unnamed.keys()
         there: set[PackId] = set()
         orphans = []
         for info in self.backend.list(PACKS_PREFIX):
             pack_id = _pack_id(info.name)
             if pack_id is None:
                 continue
-            there.add(pack_id)
-            if pack_id not in known:
+            if pack_id in known:
+                if sizes[pack_id] == info.size_bytes:
+                    there.add(pack_id)
+            else:
                 with contextlib.suppress(CofferError):
                     table = self._unnamed.get(pack_id)
                     if table is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from coffer.backends.base import Backend
@@ -22,6 +22,7 @@ from coffer.repository.pack import MAX_RAW_BYTES, MAX_TABLE_ROWS, ROW, TYPE_DATA
 
 DEFAULT_PACK_BYTES = 64_000_000  # design: the stored object; a killed run loses at most one of them
 _META_PACK_BYTES = 16_000_000  # manifests are small; this bounds the memory that a second builder takes
+_OPENED_KEPT = 1 << 16  # ids, about 100 bytes each
 _IN_FLIGHT_BYTES = 40 * 1024 * 1024  # plaintext that waits for the workers
 
 
@@ -99,6 +100,7 @@ class ChunkWriter:
         workers: int = 0,
         pack_size_bytes: int = DEFAULT_PACK_BYTES,
         adopted: Sequence[tuple[PackId, bytes]] = (),
+        opens: Callable[[ChunkId, int], bool] | None = None,
     ) -> None:
         """Start the workers.
 
@@ -110,6 +112,8 @@ class ChunkWriter:
             workers: Count of threads; 0 for one per core.
             pack_size_bytes: A pack is closed at this size [bytes].
             adopted: Tables of orphan packs that the next segment shall name.
+            opens: Says whether a chunk that is known already (id, type) can be read; one that cannot is stored anew.
+                None: what the index says is believed.
         """
         self._backend, self._keyring, self._index = backend, keyring, index
         self._level, self._pack_size_bytes = level, pack_size_bytes
@@ -123,6 +127,8 @@ class ChunkWriter:
         self._error: BaseException | None = None
         self._data: PackBuilder | None = None
         self._meta: PackBuilder | None = None
+        self._opens = opens
+        self._opened: set[bytes] = set()  # the last chunks that `opens` read
         self._pending_ids: set[bytes] = set()  # in a builder or on their way into one, not yet durable
         self._tables: list[tuple[PackId, bytes]] = list(adopted)
         self._meta_packs: list[SealedPack] = []
@@ -215,8 +221,9 @@ class ChunkWriter:
     def _store(self, compressor: Compressor, parts: Sequence[bytes], type_: int) -> ChunkId:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         chunk_id = self._keyring.ids.chunk_id(data, type_)
+        is_lost = self._opens is not None and not self._is_readable(self._opens, chunk_id, type_)
         with self._lock:
-            known = chunk_id in self._pending_ids or chunk_id in self._index
+            known = chunk_id in self._pending_ids or (chunk_id in self._index and not is_lost)
             if known:
                 self.stats.chunks_known += 1
                 self.stats.raw_bytes_known += len(data)
@@ -236,6 +243,21 @@ class ChunkWriter:
         if full is not None:
             self._put_data_pack(full)
         return chunk_id
+
+    def _is_readable(self, opens: Callable[[ChunkId, int], bool], chunk_id: ChunkId, type_: int) -> bool:
+        """Say whether a chunk is under way, was read a moment ago, or can be read now."""
+        with self._lock:
+            if chunk_id in self._pending_ids or chunk_id in self._opened:
+                return True
+            if chunk_id not in self._index:
+                return False
+        if not opens(chunk_id, type_):
+            return False
+        with self._lock:
+            if len(self._opened) >= _OPENED_KEPT:
+                self._opened.clear()  # to read one again costs time only
+            self._opened.add(chunk_id)
+        return True
 
     def _builder(self, type_: int) -> PackBuilder:
         if type_ == TYPE_DATA:

@@ -154,7 +154,7 @@ def read_span(
         try:
             data = reader.open_frame(wanted.chunk_id, where, sealed[start : start + where.sealed_length])
         except PermanentError as error:
-            fail(wanted, error)
+            length += _read_elsewhere(reader, wanted, error, take, fail)
             continue
         take(wanted, data)
         del data
@@ -168,7 +168,7 @@ def _read_elsewhere(
     take: Callable[[Wanted, bytes], None],
     fail: Callable[[Wanted, PermanentError], None],
 ) -> int:
-    """Read a chunk whose pack is not there from another pack that holds it too, if one does."""
+    """Read a chunk whose pack is not there, or is damaged, from another pack that holds it too, if one does."""
     try:
         data = reader.read(wanted.chunk_id, TYPE_DATA)
     except PermanentError:

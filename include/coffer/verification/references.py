@@ -152,6 +152,8 @@ class ReferenceWalk:
         where = self._placement.index.find(chunk_id)
         if where is None:
             return 0, self._blame_missing(chunk_id)
+        while self._is_hurt(where) and self._placement.index.turn_elsewhere(chunk_id, where.pack_id):
+            where = self._placement.index.find(chunk_id) or where  # stored anew by a later backup
         name = pack_name(where.pack_id)
         if where.type != TYPE_DATA:
             message = f"{name}: frame {where.position} of type {where.type} is used as a file's content"

@@ -123,6 +123,7 @@ class _Run:
             workers=options.workers,
             pack_size_bytes=options.pack_size_bytes,
             adopted=orphans,
+            opens=repo.reader().opens if options.force_read else None,
         )
         chunking = repo.settings.chunking
         self.bundler = Bundler(self.writer, chunking)

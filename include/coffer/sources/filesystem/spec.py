@@ -44,7 +44,8 @@ class BackupOptions:
         workers: Threads that compress and seal; 0 for one per core.
         pack_size_bytes: Size of a pack [bytes].
         host: Recorded in the snapshot; the machine's name where None.
-        force_read: Read every file, whatever the parent says.
+        force_read: Read every file, whatever the parent says, and every chunk of it that is stored already; one that
+            does not open is stored anew.
         deadline_s: Stop with a checkpoint at this monotonic time [s], by the repository's clock.
     """
 

@@ -12,7 +12,7 @@ from coffer.errors import CofferError, ObjectCorruptError, SizeLimitError
 from coffer.ids import PackId
 from coffer.repository import index as index_module
 from coffer.repository.index import ChunkIndex, load_index, read_segment, write_segments
-from coffer.repository.pack import MAX_TABLE_ROWS, ROW, ChunkLocation
+from coffer.repository.pack import MAX_TABLE_ROWS, ROW, ChunkLocation, pack_size
 from tests.harness.keyrings import make_keyring
 from tests.harness.manifests import chunk_id
 from tests.harness.memory_store import TamperableMemoryBackend
@@ -65,6 +65,28 @@ def test_a_chunk_in_two_packs_outlives_one_of_them():
     assert (_pack(2), 1) == (index.find(chunk_id(5)).pack_id, index.find(chunk_id(5)).position)
     index.forget_pack(_pack(2))
     assert 0 == len(index)
+
+
+def test_a_chunk_that_does_not_open_in_one_pack_is_placed_in_another():
+    """The pack that is damaged keeps its other chunks; once no other place is left, the answer is no."""
+    index = ChunkIndex()
+    index.add_table(_pack(1), _table(5, 6))
+    index.add_table(_pack(2), _table(5))
+    assert index.turn_elsewhere(chunk_id(5), _pack(1))
+    assert (_pack(2), _pack(1)) == (index.find(chunk_id(5)).pack_id, index.find(chunk_id(6)).pack_id)
+    assert not index.turn_elsewhere(chunk_id(5), _pack(2))
+    assert not index.turn_elsewhere(chunk_id(6), _pack(1))
+
+
+def test_packs_have_the_size_that_their_tables_say():
+    """Without reading them; of a pack that was forgotten nothing is said."""
+    index = ChunkIndex()
+    tables = {_pack(1): _table(5, 6, 7), _pack(2): _table(6)}
+    for pack_id, table in tables.items():
+        index.add_table(pack_id, table)
+    assert {pack_id: pack_size(pack_id, table) for pack_id, table in tables.items()} == index.pack_sizes()
+    index.forget_pack(_pack(1))
+    assert {_pack(2)} == index.pack_sizes().keys()
 
 
 def test_adding_a_table_twice_changes_nothing():

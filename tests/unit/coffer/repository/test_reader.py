@@ -136,6 +136,23 @@ def test_a_missing_pack_is_told_unless_another_holds_the_chunk():
         reader.read(IDS[1], TYPE_DATA)
 
 
+@pytest.mark.parametrize("harm", ["flip", "truncate"])
+def test_a_damaged_chunk_is_read_where_it_was_stored_anew(harm):
+    """Wherever the index places it first; where it is whole nowhere, the damage is told."""
+    store, index, pack = _filled()
+    name = pack_name(pack.pack_id)
+    if harm == "flip":
+        store.flip_bit(name, HEADER_BYTES)
+    else:
+        store.replace(name, b"")
+    assert not ChunkReader(store, KEYRING, index).opens(IDS[0], TYPE_DATA)
+    _put_pack(store, index, [(IDS[0], DATA[0])])
+    reader = ChunkReader(store, KEYRING, index)
+    assert reader.opens(IDS[0], TYPE_DATA)
+    assert DATA[0] == reader.read(IDS[0], TYPE_DATA)
+    assert (harm == "flip") == reader.opens(IDS[1], TYPE_DATA)
+
+
 def test_a_pack_of_another_repository_does_not_open():
     """Its header tells, before anything is decrypted."""
     store, index, _ = _filled()
