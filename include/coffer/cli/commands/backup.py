@@ -38,7 +38,7 @@ _DERIVED_PATHS_MAX = 4  # of more paths nobody would type the name; they often c
         flag("--one-file-system", help="Do not descend into other file systems."),
         flag("--exclude-caches", help="Leave out the content of folders with a CACHEDIR.TAG."),
         option("--tag", metavar="WORD", many=True, help="Keep a word with the snapshot."),
-        flag("--force-read", help="Read every file, also those that look unchanged."),
+        flag("--force-read", help="Read every file, and all that is stored of it; store anew what does not open."),
         option("--max-duration", metavar="DURATION", type=DURATION, help="Stop with a checkpoint after 30m, 4h ..."),
         option("--deadline", metavar="TIME", help="Stop with a checkpoint at 06:00 or 2026-11-01T06:00, local time."),
         option("--io-limit", metavar="RATE", type=RATE, help="Read and write the store no faster than 50MB/s ..."),

@@ -113,6 +113,34 @@ def test_a_chunk_is_stored_once(make_writer):
     assert 1 == len(list(store.list("packs/")))
 
 
+def test_what_is_known_is_read_once_where_that_is_asked_for(make_writer, monkeypatch):
+    """A chunk that opens is not stored again, and not read again while it is remembered; what is new is not read."""
+    monkeypatch.setattr(writer_module, "_OPENED_KEPT", 2)
+    store, index, asked = MemoryBackend(), ChunkIndex(), []
+    first = make_writer(store, index)
+    known = [_submit(first, _noise(n)).chunk_id for n in range(3)]
+    first.flush_data()
+    writer = make_writer(store, index, opens=lambda chunk_id, type_: asked.append((chunk_id, type_)) or True)
+    for n in (0, 0, 1, 0, 2, 3, 3, 0):
+        assert KEYRING.ids.chunk_id(_noise(n)) == _submit(writer, _noise(n)).chunk_id
+    assert [(known[n], TYPE_DATA) for n in (0, 1, 2, 0)] == asked
+    assert (1, 7) == (writer.stats.chunks_new, writer.stats.chunks_known)
+
+
+def test_what_is_known_and_does_not_open_is_stored_anew(make_writer):
+    """Once: it is under way then, and in the index in two places."""
+    store, index = MemoryBackend(), ChunkIndex()
+    first = make_writer(store, index)
+    _submit(first, _noise(1))
+    first.flush_data()
+    writer = make_writer(store, index, opens=lambda *_: False)
+    for _ in range(2):
+        _submit(writer, _noise(1))
+    writer.flush_data()
+    assert (1, 1) == (writer.stats.chunks_new, writer.stats.chunks_known)
+    assert 2 == len(list(store.list("packs/")))
+
+
 def test_a_file_with_the_bytes_of_a_section_does_not_stand_in_for_it(make_writer):
     """Data and manifest chunks of the same bytes are different chunks: each is read as what it is."""
     store = MemoryBackend()
