@@ -50,8 +50,8 @@ def restore(
     """Write what a snapshot holds below a folder: a file ``/srv/a`` lands at ``TARGET/srv/a``.
 
     Nothing outside the target is written or followed, whatever the snapshot says (I11). Damage costs the files that
-    need what is damaged, and nothing else: they are the result's failures. A file is there whole or not at all. On
-    return everything is flushed to the target's disks; until then a power cut may take files that were finished.
+    need what is damaged, and nothing else: they are the result's failures. A file is there whole or not at all.
+    Durability: see `RestoreOptions.durable`; the repository is not changed, so a restore can always be run again.
 
     Safe to repeat: with `Overwrite.CHANGED`, what is there already is passed over. A run that is killed leaves folders
     of mode 0700, and up to one unfinished file per worker (mode 0600, and a time that is not the snapshot's).
@@ -159,10 +159,11 @@ class _Run:
             self._end_early()
             raise
         self.tree.finish()
+        if self.options.durable or self.options.verify:
+            self.progress.phase = "flushing"
+            flush_file_systems(self.folders)
         if self.options.verify:
             self._verify()
-        self.progress.phase = "flushing"
-        flush_file_systems(self.folders)
         return self._result()
 
     def _end_early(self) -> None:

@@ -44,6 +44,8 @@ class RestoreOptions:
             size, time, mode or owner is replaced. ALWAYS: everything is replaced.
         dry_run: Say what would be done, write nothing.
         verify: Read back every restored file and compare it with the snapshot's ids and attributes.
+        durable: Return only when everything is on the target's disks; `verify` implies it. Else the system writes it
+            there in its own time, as after any copy: a power cut within about half a minute may take finished files.
         workers: Threads that read and write; 0 for one per core.
     """
 
@@ -53,6 +55,7 @@ class RestoreOptions:
     overwrite: Overwrite | None = None
     dry_run: bool = False
     verify: bool = False
+    durable: bool = False
     workers: int = 0
 
 

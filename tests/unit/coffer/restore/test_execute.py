@@ -69,7 +69,22 @@ def test_progress_tells_what_is_done(bench, give_back):
     give_back(progress=progress)
     assert snapshot.stats["files"] == progress.files_total == progress.files_done
     assert snapshot.stats["size_bytes"] == progress.bytes_total == progress.bytes_done
-    assert "flushing" == progress.phase
+    assert "restoring" == progress.phase
+
+
+@pytest.mark.parametrize(
+    ("options", "phases"),
+    [({}, ["restoring"]), ({"durable": True}, ["flushing"]), ({"verify": True}, ["flushing", "verifying"])],
+)
+def test_a_restore_is_flushed_where_it_is_to_last(bench, give_back, monkeypatch, options, phases):
+    """Who asks for durability or verification gets a flush of the disks, before anything is read back."""
+    write_tree(bench.root, {"a": b"1"})
+    bench.back_up()
+    progress = Progress()
+    seen = []
+    monkeypatch.setattr("coffer.restore.execute.flush_file_systems", lambda _: seen.append(progress.phase))
+    give_back(progress=progress, **options)
+    assert phases == list(dict.fromkeys([*seen, progress.phase]))
 
 
 def test_a_socket_is_a_warning(bench, target, give_back):
