@@ -1,21 +1,30 @@
 """Back up the file trees of the policy, each as one snapshot, and then check the repository.
 
-**Sources** are those of kind `filesystem` in `config/coffer.yaml`. **Destination** is the first location of the policy
-(or the first of those that a source names). The other locations are *not* written by this version: replication comes
-later. Until then, copy the repository's folder; that is safe at any time.
+#### What and where to
 
-**When**: by `filesystem_backup.schedule` of the policy, in its time zone, and only within its backup window. At the
-window's end a run stops with a checkpoint and fails; the next one goes on where it stopped. One run at a time, and none
-longer than `max_duration`.
+Sources are those of kind *filesystem* in the policy, config/coffer.yaml. The destination is the first location of the
+policy, or the first of those that a source names. The other locations are **not written by this version**: replication
+comes later. Until then, copy the repository's folder; that is safe at any time.
 
-**RPO** 24 h: what changed since the last good run is lost. **RTO**: about the time to read the data from the
-repository's disk; restore with `coffer restore` or `RestoreOperator`.
+#### When
 
-**Tasks**: `plan` (what is due, until when) → `snapshot`, one for each source → `plan_checks` → `check`, one for each
-location → `report` (totals). A source that fails does not keep the others from being saved and checked, but the run
-fails.
+By the schedule of the policy (*filesystem_backup.schedule*), in its time zone, and only within its backup window. At
+the window's end a run stops with a checkpoint and fails; the next one goes on where it stopped. One run at a time, and
+none longer than *max_duration*.
 
-**Needs** the pool `coffer` with `max_workers` slots, and a repository (`coffer init`). The connection `coffer_default`
+- **RPO** 24 h: what changed since the last good run is lost.
+- **RTO**: about the time to read the data from the repository's disk, by *coffer restore* or a RestoreOperator.
+
+#### Tasks
+
+1. **plan**: what is due, and until when
+2. **snapshot**, one for each source
+3. **plan_checks**, then **check**, one for each location that was written to
+4. **report**: the totals
+
+A source that fails does not keep the others from being saved and checked, but the run fails.
+
+**Needs** the pool *coffer* with *max_workers* slots, and a repository (*coffer init*). The connection *coffer_default*
 is optional: it can name another folder or the key; without it the policy says both. No Airflow variables.
 
 #### By hand
@@ -25,21 +34,23 @@ deep to check afterwards. Running it twice does no harm: the second run stores o
 
 #### Run book
 
-- `plan` skipped, "outside the backup window": nothing to do. The run came late, as after switching the DAG on by day.
+- **plan skipped**, "outside the backup window": nothing to do. The run came late, as after switching the DAG on by day.
   By hand: *Run outside the backup window*.
-- `snapshot` failed with `wrong-key` or `key-file`: the HINT in its log says which file is meant. The connection
-  `coffer_default` goes before the policy.
-- `snapshot` failed, "the time given to it is over": trigger it with *Run outside the backup window*, or give it more
+- **snapshot failed** with wrong-key or key-file: the HINT in its log says which file is meant. The connection
+  *coffer_default* goes before the policy.
+- **snapshot failed**, "the time given to it is over": trigger it with *Run outside the backup window*, or give it more
   time in the policy. It goes on where it stopped.
-- `snapshot` succeeded with `complete: false` in its XCom: its log names each file that could not be read. All others
+- **snapshot succeeded** with *complete: false* in its XCom: its log names each file that could not be read. All others
   are saved.
-- `snapshot` is up for retry with `backend-full`: free space where the repository lives. What was stored is kept.
-- `check` failed: trust that location no longer. `coffer verify` lists what is damaged; undamaged files can be restored.
-- Tasks stay *scheduled*: the pool `coffer` is missing or full (Admin > Pools).
+- **snapshot up for retry** with backend-full: free space where the repository lives. What was stored is kept.
+- **check failed**: trust that location no longer. *coffer verify* lists what is damaged; undamaged files can be
+  restored.
+- **tasks stay scheduled**: the pool *coffer* is missing or full (Admin > Pools).
 """
 
 from airflow.sdk import Param, TriggerRule, dag, task
 
+from coffer.units import human_duration
 from coffer_airflow.dag_defaults import (
     POOL,
     RUN_TYPES,
@@ -56,11 +67,12 @@ from coffer_airflow.planning import plan_checks, plan_run, summarise
 POLICY = policy_of_dags()
 SOURCES = [source.name for source in POLICY.sources_by_kind("filesystem")]
 WINDOW = f"{POLICY.window} {POLICY.timezone}"
+LONGEST = human_duration(POLICY.performance.max_duration_s)
 
 PARAMS = {
     "sources": Param(
         [],
-        type="array",
+        type=["null", "array"],
         items={"type": "string", "enum": SOURCES} if SOURCES else {"type": "string"},
         examples=SOURCES,
         title="Sources",
@@ -71,7 +83,7 @@ PARAMS = {
         type="boolean",
         title="Run outside the backup window",
         description_md=f"The backup window is **{WINDOW}**. Off: a run outside of it is refused, and one within stops"
-        " with a checkpoint at its end. On: this run may start now, and take as long as `max_duration` allows.",
+        f" with a checkpoint at its end. On: this run may start now, and take up to {LONGEST}.",
     ),
     "force_read": Param(
         default=False,

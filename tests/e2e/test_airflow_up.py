@@ -66,6 +66,7 @@ def test_a_policy_with_mistakes_is_told(home, tmp_path):
     assert "sorces" in refused(home, made.policy)
 
 
+@pytest.mark.slow
 def test_a_program_that_dies_ends_it_with_the_last_lines_of_its_log(home, tmp_path):
     """Airflow's folder holds a broken database: the log's lines are shown, and nothing is left running."""
     made = install(tmp_path / "installation")

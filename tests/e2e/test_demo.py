@@ -4,11 +4,11 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.harness.airflow_home import PROJECT
+from tests.harness.airflow_server import processes_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -40,20 +40,6 @@ def run(folder, *command):
         timeout=WITHIN_S,
         check=False,
     )
-
-
-def processes_of(folder):
-    """The processes whose environment or command line names a folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and entry.name != str(os.getpid()):
-            try:
-                text = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if os.fsencode(folder) in text:
-                found.append(int(entry.name))
-    return found
 
 
 def test_the_demo_proves_a_backup_and_says_so(tmp_path):
