@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 import pytest
 
 from coffer.sources.filesystem import content
-from coffer.sources.filesystem.content import data_ranges, has_holes, read_xattrs
+from coffer.sources.filesystem.content import data_ranges, has_holes, read_special, read_xattrs
+from coffer.sources.filesystem.folder import VanishedError
 from coffer.sources.filesystem.spec import WarningLog
 
 ENDLESS = 1 << 62
@@ -122,3 +124,34 @@ def test_a_reading_never_waits_and_never_follows():
     for flag in (os.O_NONBLOCK, os.O_NOFOLLOW, os.O_CLOEXEC):
         assert content._FLAGS & flag
     assert content._FLAGS & os.O_ACCMODE == os.O_RDONLY
+
+
+class TestSpecial:
+    """What is read of links and devices, and what it means where another file stands there by then."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        (tmp_path / "file").touch()
+        (tmp_path / "link").symlink_to("file")
+        fd = os.open(tmp_path, os.O_RDONLY)
+        yield fd
+        os.close(fd)
+
+    @pytest.mark.parametrize(
+        ("name", "kind", "expected"),
+        [(b"link", stat.S_IFLNK, (0, b"file")), (b"file", stat.S_IFIFO, (0, b"")), (b"file", stat.S_IFSOCK, (0, b""))],
+    )
+    def test_a_link_has_a_target_and_others_have_nothing(self, folder, name, kind, expected):
+        """A fifo or socket is not even looked at."""
+        assert expected == read_special(folder, name, kind)
+
+    @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK])
+    def test_another_kind_of_file_in_its_place_is_no_entry(self, folder, kind):
+        """A regular file stands where a link or a device was listed."""
+        with pytest.raises(VanishedError, match=r"another kind of file took its place"):
+            read_special(folder, b"file", kind)
+
+    def test_a_link_that_is_gone_is_not_another_kind(self, folder):
+        """The caller tells the two apart."""
+        with pytest.raises(FileNotFoundError):
+            read_special(folder, b"nothing", stat.S_IFLNK)

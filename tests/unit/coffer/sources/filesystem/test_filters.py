@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -134,6 +135,16 @@ class TestCaches:
         elif kind == "link":
             (tmp_path / "real").write_bytes(TAG)
             tag.symlink_to("real")
+        assert not is_tagged(tmp_path)
+
+    def test_a_tag_that_the_disk_cannot_give_is_none(self, tmp_path, monkeypatch):
+        """The folder is saved whole then: too much rather than too little."""
+        (tmp_path / "CACHEDIR.TAG").write_bytes(TAG)
+
+        def read(*_):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(os, "read", read)
         assert not is_tagged(tmp_path)
 
     def test_a_backup_does_not_wait_for_a_fifo_that_is_named_like_a_tag(self, bench):
