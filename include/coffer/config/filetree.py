@@ -18,7 +18,7 @@ class FileTreeSource(PolicyModel):
     paths: Annotated[tuple[AbsolutePath, ...], SOME, ONCE]
     """Files and folders to back up, each with all below it."""
     include: Annotated[tuple[Pattern, ...], ONCE] = ()
-    """Where given, only files that match one of these are taken."""
+    """What is taken although `exclude` leaves it out, as `!pattern` there; not what lies below an excluded folder."""
     exclude: Annotated[tuple[Pattern, ...], ONCE] = ()
     """What is left out, relative to each path; a later `!pattern` takes it in again."""
     one_file_system: Flag = False

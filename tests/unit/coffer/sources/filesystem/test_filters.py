@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from coffer.config.filetree import FileTreeSource
 from coffer.errors import UsageError
 from coffer.sources.filesystem.filters import is_tagged_cache, make_excludes
 from tests.harness.backups import write_tree
@@ -88,6 +89,17 @@ def test_excluded_files_and_folders_are_not_saved(bench):
     result = bench.back_up()
     assert {"keep", "sub", "sub/keep.tmp", "sub/only", "sub/only/top"} == saved_names(bench, result)
     assert 0 == result.exit_code
+
+
+def test_include_is_what_the_policy_says_of_it(bench):
+    """It takes in again what `exclude` leaves out; alone it leaves out nothing."""
+    said = FileTreeSource.model_fields["include"].description
+    assert said.startswith("What is taken although `exclude` leaves it out")
+    write_tree(bench.root, {"a.txt": b"1", "b.txt": b"2", "c": b"3"})
+    bench.change_source(include=("a.txt",))
+    bench.assert_saved(bench.back_up())
+    bench.change_source(exclude=("*.txt",))
+    assert {"a.txt", "c"} == saved_names(bench, bench.back_up())
 
 
 def test_patterns_are_relative_to_each_path(bench, tmp_path):
