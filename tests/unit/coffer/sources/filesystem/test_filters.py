@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from coffer.config.filetree import FileTreeSource
 from coffer.errors import UsageError
 from coffer.sources.filesystem.filters import is_tagged_cache, make_excludes
 from tests.harness.backups import write_tree
@@ -93,8 +93,9 @@ def test_excluded_files_and_folders_are_not_saved(bench):
 
 def test_include_is_what_the_policy_says_of_it(bench):
     """It takes in again what `exclude` leaves out; alone it leaves out nothing."""
-    said = FileTreeSource.model_fields["include"].description
-    assert said.startswith("What is taken although `exclude` leaves it out")
+    page = Path(__file__).parents[5] / "docs" / "configuration.md"
+    (said,) = [row for row in page.read_text(encoding="utf-8").splitlines() if row.startswith("| `sources[].include`")]
+    assert "What is taken although `exclude` leaves it out" in said
     write_tree(bench.root, {"a.txt": b"1", "b.txt": b"2", "c": b"3"})
     bench.change_source(include=("a.txt",))
     bench.assert_saved(bench.back_up())
