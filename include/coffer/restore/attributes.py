@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from typing import Protocol
 
 from coffer.repository.blocks import GID, MODE, MTIME, UID, Row
 from coffer.restore.decision import Powers
@@ -22,6 +23,22 @@ _PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 ACLS = (ACL_ACCESS, ACL_DEFAULT)
 
 
+class NewFile(Protocol):
+    """A regular file that is being made.
+
+    Attributes:
+        row, xattrs: What it is to be.
+    """
+
+    row: Row
+    xattrs: Xattrs
+
+    @property
+    def path(self) -> bytes:
+        """Its path in the snapshot."""
+        ...
+
+
 class Attributes:
     """Sets attributes for one run. Thread-safe."""
 
@@ -31,8 +48,9 @@ class Attributes:
         self._owner_warned = False
         self.unset_xattrs: set[str] = set()  # names that some file could not be given; a verification passes over them
 
-    def set_file(self, fd: int, path: bytes, row: Row, xattrs: Xattrs, folder: Folder) -> None:
+    def set_file(self, fd: int, file: NewFile, folder: Folder) -> None:
         """Set everything of a new regular file that is open for writing."""
+        row, xattrs = file.row, file.xattrs
         owned = row[UID] == self._powers.uid and row[GID] == folder.gid
         if owned and not xattrs and not folder.inherits_acl:
             # The common case, spelt out: it is what a restore of many small files costs.
@@ -40,9 +58,9 @@ class Attributes:
                 os.fchmod(fd, row[MODE] & 0o7777)
                 os.utime(fd, ns=(row[MTIME], row[MTIME]))
             except OSError as error:
-                self._warn(path, "attributes", error)
+                self._warn(file.path, "attributes", error)
             return
-        self._set(fd, path, row, xattrs, owned=owned, exactly=folder.inherits_acl)
+        self._set(fd, file.path, row, xattrs, owned=owned, exactly=folder.inherits_acl)
 
     def set_folder(self, parent: Folder, name: bytes, note: FolderNote) -> None:
         """Set everything of a folder whose contents are finished.

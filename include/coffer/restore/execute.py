@@ -19,7 +19,7 @@ from coffer.restore.decision import Powers
 from coffer.restore.durability import flush_file_systems
 from coffer.restore.fetch import Span, Window
 from coffer.restore.files import FileWriter, LargeFile, Part, SmallFile, join
-from coffer.restore.folders import Folder, Folders, require_safe_folder, unsafe_name
+from coffer.restore.folders import Folder, Folders, all_safe, require_safe_folder, unsafe_name
 from coffer.restore.ledger import Ledger, WaitingLink
 from coffer.restore.links import Linker
 from coffer.restore.nodes import NodeMaker
@@ -214,23 +214,31 @@ class _Run:
             for at in picked.rows:
                 self.writer.fail(join(group.folder, group.names[at]), error)
             return
+        safe = all_safe(group.names)
         try:
             for at in picked.rows:
-                self._take_entry(folder, group, at, (ordinal, number, at))
+                if safe or not self._is_unsafe(group, at):
+                    self._take_entry(folder, group, at, (ordinal, number, at))
         finally:
             self.folders.release(folder)
 
     def _take_entry(self, folder: Folder, group: Group, at: int, where: tuple[int, int, int]) -> None:
         name, row = group.names[at], group.rows[at]
         try:
-            if unsafe_name(name):
-                raise RestoreUnsafePathError(f"name {os.fsdecode(name)!r}: not the name of one entry")
             if stat.S_ISDIR(row[MODE]):
                 self.tree.take(folder, name, row, group.extras.get(at, NO_EXTRAS))
             elif row[NLINK] == 1 or not self._waits(join(group.folder, name), row, where):
                 self._add(folder, group, at)
         except PER_FILE as error:
             self.writer.fail(join(group.folder, name), error)
+
+    def _is_unsafe(self, group: Group, at: int) -> bool:
+        name = group.names[at]
+        if not unsafe_name(name):
+            return False
+        error = RestoreUnsafePathError(f"name {os.fsdecode(name)!r}: not the name of one entry")
+        self.writer.fail(join(group.folder, name), error)
+        return True
 
     def _waits(self, path: bytes, row: Row, where: tuple[int, int, int]) -> bool:
         """Say whether an entry is a further name of a file; it is linked when that file is there."""

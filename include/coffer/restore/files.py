@@ -187,7 +187,7 @@ class FileWriter:
             try:
                 if size:
                     _write(fd, memoryview(data)[file.offset : end])
-                self.attributes.set_file(fd, file.path, file.row, file.xattrs, folder)
+                self.attributes.set_file(fd, file, folder)
             finally:
                 os.close(fd)  # a full quota on a network file system may be told here only
             if temporary is not file.name:
@@ -246,7 +246,7 @@ class FileWriter:
             try:
                 if not file.failed:
                     os.ftruncate(file.fd, file.row[SIZE])  # a hole at the end has no part that makes it
-                    self.attributes.set_file(file.fd, file.path, file.row, file.xattrs, folder)
+                    self.attributes.set_file(file.fd, file, folder)
             finally:
                 os.close(file.fd)
             if not file.failed:

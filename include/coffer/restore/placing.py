@@ -36,7 +36,7 @@ class Placer:
         writer: Its own.
         nodes: Its own.
         backend, reader: Where chunks come from.
-        halted: Whether to stop between two files.
+        halted: Whether to stop between two chunks.
         finished: Called with each large file that is done with, whole or not.
     """
 
@@ -66,8 +66,6 @@ class Placer:
         holder = _Holder(self.writer)
         try:
             for plain in batch:
-                if self._halted():
-                    return
                 try:
                     folder = holder.folder(plain.folder)
                     if stat.S_ISREG(plain.row[MODE]):
@@ -81,12 +79,12 @@ class Placer:
             holder.release()
 
     def _fill(self, wanted: Wanted, data: bytes) -> None:
+        if self._halted():  # asked once per chunk: its files take a fraction of a second
+            return
         holder = _Holder(self.writer)
-        writer, halted = self.writer, self._halted
+        writer = self.writer
         try:
             for item in wanted.items:
-                if halted():
-                    return
                 if isinstance(item, Part):
                     self._fill_part(item, data)
                     continue

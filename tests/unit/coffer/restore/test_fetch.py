@@ -163,9 +163,11 @@ def test_a_damaged_root_leaves_the_target_alone(bench, target, give_back):
 def test_a_store_that_does_not_answer_ends_the_run(bench, target, give_back):
     """A transient failure is raised as such; what was finished is whole, and a second run goes on."""
     counting = FaultyBackend(bench.backend)
-    give_back(repo=bench.reopen(counting), workers=1, to=target.with_name("first"))
+    repo = bench.reopen(counting)
+    list(repo.manifest(repo.resolve("latest")).entries())
     count = sum(method == "get" and name.startswith("packs/") for method, name in counting.calls)
-    fault = Fault(FaultKind.FAIL_BEFORE, method="get", prefix="packs/", nth=count - 1)
+    # Behind the manifest come the first span of content, then the header of its pack.
+    fault = Fault(FaultKind.FAIL_BEFORE, method="get", prefix="packs/", nth=count + 1)
     with FaultyBackend(bench.backend, [fault]) as faulty, pytest.raises(BackendUnavailableError):
         give_back(repo=bench.reopen(faulty), workers=1)
     there = landed(target, bench.root)
