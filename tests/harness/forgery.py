@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Sequence
 from typing import Any
@@ -21,8 +22,8 @@ MTIME_NS = 1_700_000_000_123_456_789
 
 
 def forged_row(mode: int = stat.S_IFREG | 0o644, size: int = 0, **fields: int) -> Row:
-    """Return a stat row; `fields` are uid, gid, ino, nlink, mtime."""
-    values = {"uid": 0, "gid": 0, "ino": 1, "dev": 1, "nlink": 1, "mtime": MTIME_NS} | fields
+    """Return a stat row of a file of this user's; `fields` are uid, gid, ino, nlink, mtime."""
+    values = {"uid": os.geteuid(), "gid": os.getegid(), "ino": 1, "dev": 1, "nlink": 1, "mtime": MTIME_NS} | fields
     owner = values["uid"], values["gid"]
     return (mode, *owner, size, values["ino"], values["dev"], values["nlink"], values["mtime"], 0)
 

@@ -62,6 +62,7 @@ def test_an_old_target_is_looked_at(bench, target, plan, give_back, overwrite, s
     bench.back_up()
     give_back()
     there = landed(target, bench.root)
+    os.chmod(there / "docs" / "deep", 0o755)
     (there / "docs" / "deep" / "er" / "empty").unlink()
     (there / "docs" / "deep" / "er").rmdir()
     (there / "docs" / "deep" / "er").symlink_to("/")
