@@ -32,17 +32,19 @@ from coffer_airflow.local_airflow import base_settings, password_file, server_se
 
 ROOT = Path(__file__).resolve().parent.parent
 USER = "admin"
+SERVER, SCHEDULER = "api-server", "scheduler"
 COMPONENTS = {
-    "api-server": ["api-server"],
+    SERVER: ["api-server"],
     # Logs are read from the folder: their servers would listen on all addresses.
-    "scheduler": ["scheduler", "--skip-serve-logs"],
+    SCHEDULER: ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
 HEALTH = {"metadatabase", "scheduler", "dag_processor", "triggerer"}
 READY_WITHIN_S = 240
-# A task that is asked to end has 5 s for its checkpoint; the scheduler and the api-server need about 10 s in all.
-STOP_S, TERM_S = 15, 12
+# A task that is asked to end needs up to 5 s for its checkpoint, and the scheduler as long again; then the api-server
+# has 10 s. What is left after that is asked once more, and killed.
+TASKS_S, STOP_S, TERM_S = 20, 10, 5
 FIRST_PORT, PORTS = 8080, 20
 TAIL_LINES = 20
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
@@ -283,17 +285,33 @@ class Group:
                 raise self._ended(name, code)
 
     def end(self) -> None:
-        """End all programs and all that they started: asked first, told at last."""
-        for program in self._programs.values():
-            _send(program.pid, signal.SIGTERM)
+        """End all programs and all that they started: asked first, told at last.
+
+        The api-server goes last: a task that was asked to end reports its state to it, and goes on at the next start.
+        """
+        server = self._programs.get(SERVER)
+        for name, program in self._programs.items():
+            if name != SERVER:
+                _send(program.pid, signal.SIGTERM)
+        for pid in self._tasks():
+            _send(pid, signal.SIGTERM)
+        self._gone_within(TASKS_S, but=server)
+        if server is not None:
+            _send(server.pid, signal.SIGTERM)
         if not self._gone_within(STOP_S):
-            # What is left are tasks at work, and workers that wait for them. A task stores a checkpoint when told.
-            for pid in _descendants(os.getpid()):
-                _send(pid, signal.SIGTERM)
-            if not self._gone_within(TERM_S):
+            for number in (signal.SIGTERM, signal.SIGKILL):
                 for pid in _descendants(os.getpid()):
-                    _send(pid, signal.SIGKILL)
-                self._gone_within(TERM_S)
+                    _send(pid, number)
+                if self._gone_within(TERM_S):
+                    return
+
+    def _tasks(self) -> list[int]:
+        """Return the tasks at work: what the scheduler's executor processes have started."""
+        scheduler = self._programs.get(SCHEDULER)
+        if scheduler is None:
+            return []
+        executors = _children().get(scheduler.pid, [])
+        return [pid for executor in executors for pid in _descendants(executor)]
 
     def tails(self) -> str:
         """Return the last lines of all logs."""
@@ -306,41 +324,50 @@ class Group:
         lines = (self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-TAIL_LINES:]
         return "\n".join(f"  {name}: {line}" for line in lines)
 
-    def _gone_within(self, seconds: float) -> bool:
+    def _gone_within(self, seconds: float, *, but: subprocess.Popen[bytes] | None = None) -> bool:
+        """Wait until nothing is left but, perhaps, one program and what it started; say whether that came."""
         limit_s = time.monotonic() + seconds
         while time.monotonic() < limit_s:
             for program in self._programs.values():
                 program.poll()
-            _reap()
-            if not _descendants(os.getpid()):
+            _reap(set() if but is None else {but.pid})
+            spared = set() if but is None else {but.pid, *_descendants(but.pid)}
+            if not set(_descendants(os.getpid())) - spared:
                 return True
             time.sleep(0.1)
         return False
 
 
-def _reap() -> None:
+def _reap(spared: set[int]) -> None:
     """Take the exit codes of adopted orphans; those of the programs are Popen's, asked for before."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+    for pid in _children(dead=True).get(os.getpid(), []):
+        if pid not in spared:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
 
 
 def _descendants(pid: int) -> list[int]:
-    """Return the processes below one that still run, by what /proc says of parents."""
-    children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                # "pid (name) state ppid ...": the name may hold anything, the last parenthesis ends it
-                fields = Path("/proc", entry, "stat").read_text(errors="replace").rpartition(")")[2].split()
-                if fields[0] != "Z":
-                    children.setdefault(int(fields[1]), []).append(int(entry))
+    """Return the processes below one that still run."""
+    children = _children()
     found, todo = [], [pid]
     while todo:
         below = children.get(todo.pop(), [])
         found += below
         todo += below
     return found
+
+
+def _children(*, dead: bool = False) -> dict[int, list[int]]:
+    """Return parent -> children of all processes that run, or of those that ended and wait to be reaped, by /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                # "pid (name) state ppid ...": the name may hold anything, the last parenthesis ends it
+                fields = Path("/proc", entry, "stat").read_text(errors="replace").rpartition(")")[2].split()
+                if (fields[0] == "Z") == dead:
+                    children.setdefault(int(fields[1]), []).append(int(entry))
+    return children
 
 
 def _send(pid: int, number: signal.Signals) -> None:

@@ -82,7 +82,7 @@ def test_a_program_that_dies_ends_it_with_the_last_lines_of_its_log(home, tmp_pa
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_whole_airflow(home, tmp_path):
-    """Start, form, run, kill a run, run on, Ctrl-C; start again on the same database; a second one is refused."""
+    """Start, form, kill a run, Ctrl-C at work; start again on the same database, where the run goes on; no orphans."""
     # The run that Airflow makes up for when the DAG is switched on finds the window closed, and is out of the way.
     schedule, window = closed_window()
     made = install(tmp_path / "installation", extra=POLICY.format(schedule=schedule, window=window, slow=SLOW))
@@ -95,13 +95,14 @@ def test_a_whole_airflow(home, tmp_path):
         _checkpoints_a_killed_run(up, made)
         assert "is running on" in refused(home, made.policy)
         password = up.fact("password")
+        run_id = _is_at_work(up, made)
         assert 0 == up.stop(signal.SIGINT)
         assert "up: stopped" in up.said
     assert [] == processes_of(home)
     made.policy.write_text(made.policy.read_text().replace(SLOW, ""))
     with server(home, made.policy, tmp_path / "up2.log") as up:
         assert password == up.fact("password")
-        _goes_on_where_it_stopped(up)
+        _goes_on_where_it_stopped(up, run_id)
         _keeps_secrets(up, made, home)
         assert 0 == up.stop(signal.SIGTERM)
     assert [] == processes_of(home)
@@ -134,10 +135,17 @@ def _checkpoints_a_killed_run(up, made):
     assert not any((made.repository / "snapshots").glob("*"))
 
 
-def _goes_on_where_it_stopped(up):
-    """The next run reads only what the killed one had not."""
+def _is_at_work(up, made):
+    """A further run stores packs; return its id."""
+    before = len(list((made.repository / "packs").rglob("?" * 64)))
     run_id = up.start_run(DAG, ignore_window=True)
-    assert "success" == until("the run", lambda: up.finished(DAG, run_id), 180)
+    until("further packs", lambda: len(list((made.repository / "packs").rglob("?" * 64))) > before)
+    return run_id
+
+
+def _goes_on_where_it_stopped(up, run_id):
+    """The run that Ctrl-C interrupted is taken up again by itself, and reads only what it had not."""
+    assert "success" == until("the run", lambda: up.finished(DAG, run_id), 240)
     entry = f"{up.run_path(DAG, run_id)}/taskInstances/snapshot/xcomEntries/return_value?map_index=0"
     done = up.call("GET", entry)[1]["value"]
     assert done["complete"]
