@@ -15,17 +15,15 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
-    multiple,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from coffer.errors import InterruptedRunError
+from coffer.errors import InterruptedRunError, TransientError
 from coffer.repository.index import PREFIX as INDEX_PREFIX
 from coffer.repository.repository import Repository
 from coffer.restore import RestoreOptions, restore
@@ -63,8 +61,6 @@ class RepositoryMachine(RuleBasedStateMachine):
     files are real.
     """
 
-    snapshots = Bundle("snapshots")
-
     @initialize(seed=st.integers(0, 2**32))
     def begin(self, seed: int) -> None:
         self.base = Path(tempfile.mkdtemp(prefix="coffer-stateful-"))
@@ -72,6 +68,8 @@ class RepositoryMachine(RuleBasedStateMachine):
         for folder in FOLDERS:
             (self.root / folder).mkdir(exist_ok=True)
         self.draw = random.Random(seed)
+        # Of its own: how many segments there are follows from random keys, and must not change what the tree becomes.
+        self.draw_of_store = random.Random(seed)
         self.clock = ManualClock(time.time_ns() + 3_600_000_000_000)
         self.store = TamperableMemoryBackend()
         Repository.create(self.store, KEY, chunking=SMALL_CHUNKS, clock=self.clock)
@@ -148,34 +146,28 @@ class RepositoryMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------------- runs and store
 
-    @rule(target=snapshots, force_read=st.booleans())
-    def back_up(self, force_read: bool) -> object:
+    @rule(force_read=st.booleans())
+    def back_up(self, force_read: bool) -> None:
         """A run without faults."""
-        return self._note(self._run(force_read=force_read))
+        self._note(self._run(force_read=force_read))
 
-    @rule(target=snapshots, questions=st.integers(0, 60))
-    def back_up_until_stopped(self, questions: int) -> object:
+    @rule(questions=st.integers(0, 60))
+    def back_up_until_stopped(self, questions: int) -> None:
         """A run that is asked to stop at some moment; it may be done before."""
-        try:
-            return self._note(self._run(stop=StopAfter(questions)))
-        except InterruptedRunError:
-            return multiple()
+        with contextlib.suppress(InterruptedRunError):
+            self._note(self._run(stop=StopAfter(questions)))
 
-    @rule(
-        target=snapshots, call=st.integers(0, 45), kind=st.sampled_from([FaultKind.KILL_BEFORE, FaultKind.KILL_AFTER])
-    )
-    def back_up_until_killed(self, call: int, kind: FaultKind) -> object:
+    @rule(call=st.integers(0, 45), kind=st.sampled_from([FaultKind.KILL_BEFORE, FaultKind.KILL_AFTER]))
+    def back_up_until_killed(self, call: int, kind: FaultKind) -> None:
         """The process dies at some call to the store; a new one opens the repository."""
-        return self._back_up_with(Fault(kind, call=call), SimulatedKill, go_on=False)
+        self._back_up_with(Fault(kind, call=call), SimulatedKill, go_on=False)
 
-    @rule(
-        target=snapshots, call=st.integers(0, 45), kind=st.sampled_from([FaultKind.FAIL_BEFORE, FaultKind.FAIL_AFTER])
-    )
-    def back_up_with_a_failure(self, call: int, kind: FaultKind) -> object:
+    @rule(call=st.integers(0, 45), kind=st.sampled_from([FaultKind.FAIL_BEFORE, FaultKind.FAIL_AFTER]))
+    def back_up_with_a_failure(self, call: int, kind: FaultKind) -> None:
         """A call fails or its reply is lost; the process lives on with what it has in memory."""
-        return self._back_up_with(Fault(kind, call=call), Exception, go_on=True)
+        self._back_up_with(Fault(kind, call=call), TransientError, go_on=True)
 
-    def _back_up_with(self, fault: Fault, expected: type[BaseException], *, go_on: bool) -> object:
+    def _back_up_with(self, fault: Fault, expected: type[BaseException], *, go_on: bool) -> None:
         committed = {info.name for info in self.store.list("snapshots/")}
         tree = disk_tree(self.root)
         fault.call += self.backend.call_count
@@ -186,12 +178,12 @@ class RepositoryMachine(RuleBasedStateMachine):
             # The commit may have happened before the fault: then it counts.
             new = {info.name for info in self.store.list("snapshots/")} - committed
             self.model |= dict.fromkeys((name for name in new if self._is_snapshot(name)), tree)
-            return multiple()
+            return
         finally:
             self.backend.plan = []
             if not go_on:
                 self._open()
-        return self._note(result)
+        self._note(result)
 
     @rule()
     def reopen(self) -> None:
@@ -207,7 +199,7 @@ class RepositoryMachine(RuleBasedStateMachine):
     def lose_segments(self, share: float) -> None:
         """Index segments are deleted: all that they say is in the packs too (invariant I8)."""
         for info in list(self.store.list(INDEX_PREFIX)):
-            if self.draw.random() <= share:
+            if self.draw_of_store.random() <= share:
                 self.store.delete(info.name)
         self._open()
 
@@ -220,25 +212,33 @@ class RepositoryMachine(RuleBasedStateMachine):
         options = BackupOptions(workers=1, pack_size_bytes=OPTIONS.pack_size_bytes, force_read=force_read)
         return backup(self.repo, FilesystemSource("s", (self.root,)), options=options, stop=stop)
 
-    def _note(self, result: BackupResult) -> str:
+    def _note(self, result: BackupResult) -> None:
         assert 0 == result.exit_code
         self.model[result.snapshot.name] = disk_tree(self.root)
         self.assert_held(result.snapshot.name, self.repo)
-        return result.snapshot.name
+
+    def _snapshot(self, at: float) -> str:
+        """One of the snapshots; which there are follows from more than the steps, so it is no `Bundle`."""
+        names = sorted(self.model)
+        return names[int(at * (len(names) - 1))]
 
     def _is_snapshot(self, name: str) -> bool:
         return Repository.open(self.store, KEY).load_snapshot(name) is not None
 
     # ---------------------------------------------------------------------------------------------------- the promises
 
-    @rule(name=snapshots)
-    def read_again(self, name: str) -> None:
+    @rule(at=st.floats(0, 1))
+    def read_again(self, at: float) -> None:
         """Any snapshot, read by a new process."""
-        self.assert_held(name, Repository.open(self.store, KEY))
+        if self.model:
+            self.assert_held(self._snapshot(at), Repository.open(self.store, KEY))
 
-    @rule(name=snapshots)
-    def restore_whole(self, name: str) -> None:
+    @rule(at=st.floats(0, 1))
+    def restore_whole(self, at: float) -> None:
         """Any snapshot, restored into a new folder: files, attributes and all."""
+        if not self.model:
+            return
+        name = self._snapshot(at)
         target = Path(tempfile.mkdtemp(dir=self.base))
         repo = Repository.open(self.store, KEY)
         result = restore(repo, repo.load_snapshot(name), target, options=RestoreOptions(verify=True, workers=1))
