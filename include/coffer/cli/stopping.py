@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 from collections.abc import Iterator
@@ -22,15 +23,19 @@ def handle_signals(run: Run) -> Iterator[None]:
     handlers only there.
     """
     former = {}
+    asked = False
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
         if not run.stops_softly:
             raise KeyboardInterrupt
-        if run.stop.is_set():
+        if asked:
             # os.write and os._exit: the interrupted code may hold the lock of a stream or of a thread.
             os.write(2, b"\ncoffer: left at once; what was stored is found again by the next run\n")
             os._exit(EXIT_FAILED)
-        run.stop.set()
+        asked = True
+        # From a thread of its own: the interrupted code may be inside the event, and hold its lock.
+        _thread.start_new_thread(run.stop.set, ())
         os.write(2, b"\ncoffer: stopping; once more to leave at once\n")
 
     try:
