@@ -4,7 +4,8 @@
 
 Sources are those of kind *filesystem* in the policy, config/coffer.yaml. The destination is the first location of the
 policy, or the first of those that a source names. The other locations are **not written by this version**: replication
-comes later. Until then, copy the repository's folder; that is safe at any time.
+comes later. Until then, copy the repository's folder. A copy made while a backup runs may lack parts of that one
+snapshot: *coffer check* of the copy says so, and the next copy adds them.
 
 #### When
 
