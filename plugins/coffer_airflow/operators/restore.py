@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _FAILURES_LOGGED = 200
 _FAILURES_IN_ERROR = 5
+_BEGUN = "coffer_restore_target"  # in the task's state, which its further tries see
 
 
 class RestoreOperator(RepositoryOperator):
@@ -31,7 +33,8 @@ class RestoreOperator(RepositoryOperator):
     A file that could not be restored fails the task, without a further try, once all others are done. What could not be
     set on a restored file (its owner, by a user who is not root) is a warning: the task succeeds with ``complete:
     false``, unless `fail_on_warnings` is set. Running it twice is safe with `overwrite="changed"`, which keeps finished
-    files.
+    files. A further try of a task that found its target new or empty goes on in it in the same way: what is there by
+    then is its own.
 
     Args:
         snapshot: The first digits of its id, or ``latest``, ``latest:SOURCE``, ``latest:SOURCE@2026-11-01``.
@@ -82,11 +85,13 @@ class RestoreOperator(RepositoryOperator):
         self.verify = verify
         self.fail_on_warnings = fail_on_warnings
 
-    def work(self, repo: Repository, hook: RepositoryHook, progress: Progress, context: Context) -> Result:  # noqa: ARG002 - the contract of `work`
+    def work(self, repo: Repository, hook: RepositoryHook, progress: Progress, context: Context) -> Result:
         """Restore; see the class."""
         options = self._options(hook)
         if not os.path.isabs(self.target):
             raise UsageError(f"target {self.target!r}: is relative", hint="Give it from / on.")
+        if options.overwrite is None and not self.only_plan and self._goes_on(context):
+            options = replace(options, overwrite=Overwrite.CHANGED)
         concerns: list[Concern] = []
         snapshot = repo.resolve(self.snapshot, concerns=concerns)
         for concern in concerns:
@@ -94,6 +99,22 @@ class RestoreOperator(RepositoryOperator):
         self.log.info("restoring snapshot %s of %r to %s", snapshot.id, snapshot.source, self.target)
         result = restore(repo, snapshot, Path(self.target), options=options, progress=progress, stop=self._stop)
         return self._told(result)
+
+    def _goes_on(self, context: Context) -> bool:
+        """Say whether an earlier try of this task found the target new or empty; if this one does, remember it.
+
+        A try that was refused, since the target held something, leaves no such mark: clearing the task does not make it
+        overwrite anything.
+        """
+        store: Any = context.get("task_state_store")
+        if store is None:
+            return False
+        if store.get(_BEGUN) == self.target:
+            self.log.info("an earlier try began to restore to %s: going on there", self.target)
+            return True
+        if is_new_or_empty(Path(self.target)):
+            store.set(_BEGUN, self.target)
+        return False
 
     def _options(self, hook: RepositoryHook) -> RestoreOptions:
         try:
@@ -152,3 +173,14 @@ def _described(failure: RestoreFailure) -> str:
 
 def _first(failures: Iterable[RestoreFailure]) -> str:
     return "; ".join(_described(failure) for failure in list(failures)[:_FAILURES_IN_ERROR])
+
+
+def is_new_or_empty(folder: Path) -> bool:
+    """Say whether nothing is in a folder, or it is not there; False where that cannot be told."""
+    try:
+        with os.scandir(folder) as listing:
+            return next(listing, None) is None
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False

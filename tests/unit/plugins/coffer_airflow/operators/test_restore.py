@@ -6,6 +6,7 @@ import os
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from coffer.errors import RestoreSpaceError
 from coffer.verification.compare import compare_trees
 from coffer_airflow.operators import RestoreOperator, SnapshotOperator
 
@@ -67,6 +68,49 @@ def test_a_target_that_is_not_empty_is_refused(stored, target):
     with pytest.raises(AirflowFailException, match="restore-target: "):
         restore(target)
     assert 0 == restore(target, overwrite="changed")["written_bytes"]
+
+
+class _Store(dict):
+    """A task's state, as its tries share it."""
+
+    def set(self, key, value):
+        """Keep a value."""
+        self[key] = value
+
+
+def test_a_further_try_goes_on_where_the_first_one_ended(stored, target, monkeypatch):
+    """A first try that ended for now, halfway: the second keeps what is finished, and is not refused."""
+    from coffer_airflow.operators import restore as module
+
+    state, real = _Store(), module.restore
+
+    def full(repo, snapshot, folder, **more):
+        real(repo, snapshot, folder, **more)
+        (landed(target, stored) / "sub" / "b.txt").unlink()
+        raise RestoreSpaceError("target: is full")
+
+    operator = RestoreOperator(task_id="restore", snapshot="latest:docs", target=str(target))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "restore", full)
+        with pytest.raises(RestoreSpaceError):
+            operator.execute({"task_state_store": state})
+    done = operator.execute({"task_state_store": state})
+
+    assert (2, True) == (done["kept"], done["complete"])
+    assert compare_trees(stored.tree("docs"), landed(target, stored)).ok
+
+
+def test_a_try_that_was_refused_makes_no_later_one_overwrite(stored, target):
+    """The target held something at first: every further try is refused as well."""
+    target.mkdir()
+    (target / "mine").write_text("kept")
+    state = _Store()
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match="restore-target: "):
+            RestoreOperator(task_id="restore", snapshot="latest:docs", target=str(target)).execute(
+                {"task_state_store": state}
+            )
+    assert ["mine"] == os.listdir(target)
 
 
 @pytest.mark.parametrize(
