@@ -98,16 +98,30 @@ class Attributes:
             os.close(fd)
 
     def set_link(self, folder: Folder, name: bytes, path: bytes, row: Row, xattrs: Xattrs) -> None:
-        """Set owner, extended attributes and time of a new symbolic link, never of what it leads to."""
+        """Set owner, extended attributes and time of a new symbolic link, never of what it leads to.
+
+        Raises:
+            OSError: Something else stands there by now (ENOENT).
+        """
+        # Pinned first: whoever may write to the folder could put a file of ours at the name, to be given its owner.
+        fd = os.open(name, _PIN, dir_fd=folder.fd)
+        try:
+            if not stat.S_ISLNK(os.fstat(fd).st_mode):
+                raise FileNotFoundError(errno.ENOENT, "another kind of file took its place")
+            self._set_pinned_link(b"/proc/self/fd/%d" % fd, folder, path, row, xattrs)
+        finally:
+            os.close(fd)
+
+    def _set_pinned_link(self, link: bytes, folder: Folder, path: bytes, row: Row, xattrs: Xattrs) -> None:
+        """Set everything of a link by its descriptor's entry in /proc, which leads to the link and no further."""
         try:
             if (row[UID] != self._powers.uid or row[GID] != folder.gid) and self._may_chown(path, row):
-                os.chown(name, row[UID], row[GID], dir_fd=folder.fd, follow_symlinks=False)
+                os.chown(link, row[UID], row[GID])
         except OSError as error:
             self._warn(path, "owner", error)
-        # The descriptor's own entry in /proc stands for the folder itself; the name below it is not followed.
-        self._put_xattrs(b"/proc/self/fd/%d/%b" % (folder.fd, name), path, xattrs, follow=False)
+        self._put_xattrs(link, path, xattrs)
         try:
-            os.utime(name, ns=(row[MTIME], row[MTIME]), dir_fd=folder.fd, follow_symlinks=False)
+            os.utime(link, ns=(row[MTIME], row[MTIME]))
         except OSError as error:
             self._warn(path, "attributes", error)
 
@@ -161,10 +175,10 @@ class Attributes:
             self._warn(path, "xattr", error)
         self._put_xattrs(target, path, xattrs)
 
-    def _put_xattrs(self, target: int | bytes, path: bytes, xattrs: Xattrs, *, follow: bool = True) -> None:
+    def _put_xattrs(self, target: int | bytes, path: bytes, xattrs: Xattrs) -> None:
         for key, value in xattrs:
             try:
-                os.setxattr(target, key, value, follow_symlinks=follow)
+                os.setxattr(target, key, value)
             except (OSError, ValueError) as error:
                 self.unset_xattrs.add(os.fsdecode(key))
                 self._warn(path, "xattr", error, what=f"extended attribute {os.fsdecode(key)!r}")

@@ -227,7 +227,7 @@ class _Run:
         try:
             if stat.S_ISDIR(row[MODE]):
                 self.tree.take(folder, name, row, group.extras.get(at, NO_EXTRAS))
-            elif row[NLINK] == 1 or not self._waits(join(group.folder, name), row, where):
+            elif row[NLINK] == 1 or not self._waits(group, at, where):
                 self._add(folder, group, at)
         except PER_FILE as error:
             self.writer.fail(join(group.folder, name), error)
@@ -240,9 +240,13 @@ class _Run:
         self.writer.fail(join(group.folder, name), error)
         return True
 
-    def _waits(self, path: bytes, row: Row, where: tuple[int, int, int]) -> bool:
+    def _waits(self, group: Group, at: int, where: tuple[int, int, int]) -> bool:
         """Say whether an entry is a further name of a file; it is linked when that file is there."""
-        first = self.ledger.first_path(row, path)
+        path = join(group.folder, group.names[at])
+        content = group.contents.get(at)
+        rdev, link_target, _ = group.extras.get(at, NO_EXTRAS)
+        what = content.content_id if content is not None else b"%d/%b" % (rdev, link_target)
+        first = self.ledger.first_path(group.rows[at], what, path)
         if first == path:
             return False
         self.ledger.let_wait(WaitingLink(path, first, *where))

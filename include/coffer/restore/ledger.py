@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from coffer.repository.blocks import DEV, GID, INO, MODE, MTIME, UID, Row
+from coffer.repository.blocks import DEV, GID, INO, MODE, MTIME, SIZE, UID, Row
 from coffer.repository.columns import pack_blob, unpack_blob
 
 Xattrs = tuple[tuple[bytes, bytes], ...]
@@ -69,7 +69,7 @@ class Ledger:
     def __init__(self) -> None:
         self._db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._lock = threading.Lock()
-        self._links: dict[tuple[int, int, int], bytes] = {}
+        self._links: dict[tuple[int, int, int, int, int, bytes], bytes] = {}
         self._links_seen = 0
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
             self._db.execute(f"PRAGMA {pragma}")
@@ -141,16 +141,23 @@ class Ledger:
 
     # ----------------------------------------------------------------------------------------------- hard links
 
-    def first_path(self, row: Row, path: bytes) -> bytes:
-        """Return the path that was first noted for a file of several names; notes this one if there is none."""
-        # Of one kind only: a hostile entry must not link a folder's or a link's name to a file's.
-        identity = row[DEV], row[INO], row[MODE] & 0o170000
+    def first_path(self, row: Row, what: bytes, path: bytes) -> bytes:
+        """Return the path that was first noted for a file of several names; notes this one if there is none.
+
+        Args:
+            row: The entry's row.
+            what: What it holds: its content's id, link target or device number.
+            path: The entry's path.
+        """
+        # By kind: a hostile entry must not link a folder's or a link's name to a file's. By size, time and content: the
+        # number of a file that was removed during the walk may have been given to another one, of its own content.
+        identity = row[DEV], row[INO], row[MODE] & 0o170000, row[SIZE], row[MTIME], what
         found = self._links.get(identity)
         if found is not None:
             return found
         if len(self._links) < LINKS_IN_MEMORY:
             return self._links.setdefault(identity, path)
-        key = b"%d/%d/%d" % identity
+        key = b"%d/%d/%d/%d/%d/%b" % identity
         with self._lock:
             self._db.execute("INSERT OR IGNORE INTO link VALUES (?,?)", (key, path))
             (stored,) = self._db.execute("SELECT path FROM link WHERE identity=?", (key,)).fetchone()

@@ -10,7 +10,7 @@ from coffer.errors import RestoreTargetError
 from coffer.repository.repository import Repository
 from coffer.restore.spec import Overwrite
 
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # the path is resolved: a link there is a new one
 
 
 class Target:
@@ -31,6 +31,7 @@ class Target:
         """
         self.path = Path(os.path.realpath(target))
         self.forbidden = _refuse_repository(repo, self.path)
+        self._identity: tuple[int, int] | None = None
         names = self._names()
         self.exists = names is not None
         self.is_empty = not names
@@ -39,16 +40,21 @@ class Target:
 
     def _names(self) -> list[str] | None:
         try:
-            with os.scandir(self.path) as listing:
-                return [next(listing).name]
-        except StopIteration:
-            return []
+            fd = os.open(self.path, _OPEN)
         except FileNotFoundError:
             return None
         except NotADirectoryError:
             raise RestoreTargetError(f"target {self.path}: is not a folder", hint=_FOLDER_HINT) from None
         except OSError as error:
             raise self._cannot("cannot be read", error) from error
+        try:
+            status = os.fstat(fd)
+            self._identity = status.st_dev, status.st_ino
+            return _first_name(fd)
+        except OSError as error:
+            raise self._cannot("cannot be read", error) from error
+        finally:
+            os.close(fd)
 
     def open(self, *, create: bool) -> int | None:
         """Return a descriptor of the target; makes it (mode 0700, with its parents) if asked to.
@@ -65,14 +71,40 @@ class Target:
             if not self.exists:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self.path.mkdir(mode=0o700)
-            return os.open(self.path, _OPEN)
+            fd = os.open(self.path, _OPEN)
         except OSError as error:
             raise self._cannot("cannot be used", error) from error
+        try:
+            self._require_same(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _require_same(self, fd: int) -> None:
+        """Refuse a folder that is not the one that was looked at: somebody put another in its place meanwhile.
+
+        Raises:
+            RestoreTargetError: It is another, or is not empty any more. Nothing was written.
+        """
+        status = os.fstat(fd)
+        other = self._identity is not None and self._identity != (status.st_dev, status.st_ino)
+        if other or (self.is_empty and _first_name(fd)):
+            raise RestoreTargetError(
+                f"target {self.path}: was changed while the restore began",
+                hint="Who else may write there? Give a folder that only you can write to.",
+            )
 
     def _cannot(self, what: str, error: OSError) -> RestoreTargetError:
         return RestoreTargetError(
             f"target {self.path}: {what} ({(error.strerror or str(error)).lower()})", hint=_FOLDER_HINT
         )
+
+
+def _first_name(fd: int) -> list[str]:
+    """Return one name in a folder, or none."""
+    with os.scandir(fd) as listing:
+        return [entry.name for entry in listing][:1]
 
 
 _FOLDER_HINT = "Give a folder that you may write to, or one that does not exist yet."

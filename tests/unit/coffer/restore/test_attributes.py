@@ -164,3 +164,26 @@ def test_devices_that_are_right_are_kept(bench, target, give_back):
     os.utime(there, ns=(status.st_mtime_ns, status.st_mtime_ns))
     assert 1 == give_back(overwrite=Overwrite.CHANGED).stats["others"]
     assert_restored(bench.root, target)
+
+
+def test_a_file_in_the_place_of_a_new_link_gets_nothing_of_it(bench, target, give_back, monkeypatch):
+    """Whoever may write to the folder puts another file at the link's name: that file stays as it is."""
+    from coffer.restore.attributes import Attributes
+
+    (bench.root / "link").symlink_to("nowhere")
+    bench.back_up()
+    real = Attributes.set_link
+
+    def swap(self, folder, name, *rest):
+        os.unlink(name, dir_fd=folder.fd)
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT, 0o640, dir_fd=folder.fd)
+        os.utime(fd, ns=(5, 5))
+        os.close(fd)
+        found.append(os.lstat(b"/proc/self/fd/%d/%b" % (folder.fd, name)))
+        return real(self, folder, name, *rest)
+
+    found = []
+    monkeypatch.setattr(Attributes, "set_link", swap)
+    result = give_back()
+    assert (3, 1) == (result.exit_code, result.failures_count)
+    assert (5, 0o640) == (found[0].st_mtime_ns, found[0].st_mode & 0o777)

@@ -8,6 +8,7 @@ import pytest
 from coffer.restore import Overwrite
 from coffer.restore.ledger import Ledger, WaitingLink
 from tests.harness.backups import Workbench, write_tree
+from tests.harness.forgery import Forger, forged_row
 from tests.harness.memory_store import TamperableMemoryBackend
 from tests.harness.restores import assert_restored, landed, names_below, set_times, spoil_content
 
@@ -151,3 +152,17 @@ def test_links_wait_in_turn():
     assert [links[0], links[400], links[800]] == list(ledger.waiting_links())
     assert [] == list(ledger.waiting_links())
     ledger.close()
+
+
+def test_files_of_one_inode_number_and_other_contents_are_files_of_their_own(bench, target, give_back):
+    """A number that was given to another file during the walk joins nothing: each name has what was read under it."""
+    forger = Forger(bench.reopen())
+    entries = [
+        (name, (forged_row(size=len(data), ino=7, nlink=2), None, forger.content(data)))
+        for name, data in ((b"a", b"first"), (b"b", b"first"), (b"c", b"other"))
+    ]
+    snapshot = forger.commit([forger.folder(b"", entries)])
+    assert 0 == give_back(snapshot, verify=True).exit_code
+    assert [b"first", b"first", b"other"] == [(target / name).read_bytes() for name in "abc"]
+    assert same(target, "a", "b")
+    assert not same(target, "a", "c")

@@ -97,3 +97,27 @@ def test_a_repository_on_no_disk_forbids_no_target(tmp_path, give_back):
     bench.back_up()
     give_back(repo=bench.reopen())
     assert (tmp_path / "target" / bench.root.relative_to("/") / "a").is_file()
+
+
+@pytest.mark.parametrize("what", ["link", "folder", "content"])
+def test_a_target_that_changes_under_the_restore_is_refused(bench, target, give_back, monkeypatch, tmp_path, what):
+    """Between the look and the opening another user puts something else there: nothing is written into it."""
+    from coffer.restore.target import Target
+
+    victim = tmp_path / "victim"
+    write_tree(victim, {"theirs": b"1"})
+    target.mkdir()
+    real = Target.open
+
+    def swap(self, *, create):
+        if what == "content":
+            (target / "new").touch()
+        else:
+            target.rename(tmp_path / "gone")
+            target.symlink_to(victim) if what == "link" else victim.rename(target)
+        return real(self, create=create)
+
+    monkeypatch.setattr(Target, "open", swap)
+    with pytest.raises(RestoreTargetError, match=r"was changed|cannot be used"):
+        give_back()
+    assert names_below(target) == ({"new"} if what == "content" else {"theirs"})
