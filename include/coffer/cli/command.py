@@ -10,6 +10,7 @@ import click
 from coffer.cli.execution import execute
 from coffer.cli.outcome import Outcome
 from coffer.cli.run import Run
+from coffer.errors import UsageError
 from coffer.memory import tune_process
 
 Body = Callable[..., Outcome]
@@ -69,13 +70,31 @@ def command(
             edge = click.get_current_context().find_object(Edge)
             if moves_data and edge is not None and edge.owns_process:
                 tune_process()
-            return execute(run, lambda: body(run, **parameters))
+
+            def work() -> Outcome:
+                _refuse_empty(parameters | where)
+                return body(run, **parameters)
+
+            return execute(run, work)
 
         where = [click.Option(list(flags), metavar=metavar, help=text) for flags, metavar, text in _WHERE if opens]
         output = [click.Option(list(flags), is_flag=True, help=text) for flags, text in _OUTPUT]
         return click.Command(name, callback=callback, params=[*options, *where, *output], help=body.__doc__)
 
     return decorate
+
+
+def _refuse_empty(given: dict[str, Any]) -> None:
+    """Refuse empty words: mostly a shell variable that is not set, which would mean the working folder, or everything.
+
+    Raises:
+        UsageError: One is empty; nothing was done.
+    """
+    for parameter in click.get_current_context().command.params:
+        value = given.get(parameter.name or "")
+        if "" in (value if isinstance(value, tuple) else (value,)):
+            word = parameter.opts[0] if isinstance(parameter, click.Option) else (parameter.name or "").upper()
+            raise UsageError(f"{word}: is empty", hint="Is a shell variable not set? Leave it out, or give a value.")
 
 
 def argument(name: str, *, metavar: str, many: bool = False, required: bool = True) -> click.Argument:

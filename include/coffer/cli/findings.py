@@ -58,7 +58,11 @@ def _lines(finding: Finding) -> list[str]:
     if finding.snapshots:
         lines.append(f"    snapshots: {_first(finding.snapshots)}")
     if finding.paths:
-        lines.append(f"    files: {_first([f'/{path_text(path)}' for path in finding.paths])}")
+        places = [f"/{path_text(path)}" for path in finding.paths]
+        for at, further in enumerate(finding.further):
+            if further:
+                places[at] += f" and {count_of(further, 'entry', 'entries')} behind it"
+        lines.append(f"    files: {_first(places)}")
     return lines
 
 

@@ -78,6 +78,9 @@ def find_place(run: Run) -> Place:
                 f"location {where['location']!r}: the policy has {names}", hint="Give one of these."
             ) from None
     given = where.get("repo") or os.environ.get("COFFER_REPOSITORY")
+    if given == "":
+        # Taken as unset it would mean the policy's repository, and a backup or restore would go to another one unasked.
+        raise UsageError("COFFER_REPOSITORY: is set and empty", hint="Unset it, or give --repo.")
     if given:
         return Place(given)
     if not _has_policy():

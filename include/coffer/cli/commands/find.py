@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from coffer.cli.command import argument, command, flag, option
-from coffer.cli.commands.snapshots import readable_snapshots
+from coffer.cli.commands.snapshots import readable_snapshots, require_known
 from coffer.cli.faults import EXIT_INCOMPLETE, EXIT_OK
 from coffer.cli.listing import chosen_snapshot, entry_fields, entry_line
 from coffer.cli.outcome import Outcome, Rows
 from coffer.cli.run import Run
 from coffer.cli.text import count_of, path_text
-from coffer.errors import UsageError
+from coffer.errors import PermanentError, UsageError
 from coffer.repository.blocks import Group
 from coffer.repository.entries import Entry
+from coffer.repository.manifest import BlockRef, ManifestReader
 from coffer.repository.repository import Repository
 from coffer.repository.snapshot import Snapshot
 
@@ -45,18 +46,17 @@ def find_files(run: Run, pattern: str, snapshots: tuple[str, ...], source: str |
     repo = run.repository()
     matches = compile_pattern(pattern, ignore_case=ignore_case)
     chosen = [chosen_snapshot(run, repo, name) for name in snapshots] or readable_snapshots(run, repo, source)
-    search = _Search(repo, chosen, matches)
+    require_known(run, repo, source, chosen)
+    search = _Search(run, repo, chosen, matches)
+    outcome = Outcome(result={"pattern": path_text(pattern)}, rows=Rows("matches", search.run(), _fields, _line))
 
     def totals() -> tuple[dict[str, Any], list[str]]:
+        outcome.exit_code = EXIT_INCOMPLETE if run.warnings_count else EXIT_OK
         facts = {"found": search.found, "snapshots": len(chosen)}
         return facts, [f"{count_of(search.found, 'match', 'matches')} in {count_of(len(chosen), 'snapshot')}"]
 
-    return Outcome(
-        result={"pattern": path_text(pattern)},
-        rows=Rows("matches", search.run(), _fields, _line),
-        totals=totals,
-        exit_code=EXIT_INCOMPLETE if run.warnings_count else EXIT_OK,
-    )
+    outcome.totals = totals
+    return outcome
 
 
 COMMAND = find_files
@@ -77,9 +77,13 @@ def _path(group: Group, at: int) -> bytes:
 
 
 class _Search:
-    """Goes through snapshots; a block that several share and that holds no match is read once."""
+    """Goes through snapshots; a block that several share and that holds no match is read once.
 
-    def __init__(self, repo: Repository, snapshots: list[Snapshot], matches: Match) -> None:
+    What of a snapshot cannot be read is a warning with the snapshot's id; the rest of it, and the others, are searched.
+    """
+
+    def __init__(self, run: Run, repo: Repository, snapshots: list[Snapshot], matches: Match) -> None:
+        self._run = run
         self._repo = repo
         self._snapshots = snapshots
         self._matches = matches
@@ -88,18 +92,32 @@ class _Search:
 
     def run(self) -> Iterator[tuple[Snapshot, Entry]]:
         for snapshot in self._snapshots:
-            manifest = self._repo.manifest(snapshot)
+            try:
+                manifest = self._repo.manifest(snapshot)
+            except PermanentError as error:
+                self._warn(snapshot, error)
+                continue
             for block in manifest.root.blocks:
-                if block.stable in self._barren:
-                    continue
-                before = self.found
-                for group in manifest.groups(block):
-                    for at in range(len(group.names)):
-                        if self._matches(group, at):
-                            self.found += 1
-                            yield snapshot, group.entry(at)
-                if self.found == before:
-                    self._barren.add(block.stable)
+                if block.stable not in self._barren:
+                    yield from self._block(snapshot, manifest, block)
+
+    def _block(self, snapshot: Snapshot, manifest: ManifestReader, block: BlockRef) -> Iterator[tuple[Snapshot, Entry]]:
+        try:
+            groups = manifest.groups(block)
+        except PermanentError as error:
+            self._warn(snapshot, error)
+            return
+        before = self.found
+        for group in groups:
+            for at in range(len(group.names)):
+                if self._matches(group, at):
+                    self.found += 1
+                    yield snapshot, group.entry(at)
+        if self.found == before:
+            self._barren.add(block.stable)
+
+    def _warn(self, snapshot: Snapshot, error: PermanentError) -> None:
+        self._run.warn(error.code, f"snapshot {snapshot.id}: not all of it was searched: {error}")
 
 
 def _fields(match: tuple[Snapshot, Entry]) -> dict[str, Any]:

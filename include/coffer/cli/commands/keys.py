@@ -14,7 +14,7 @@ from coffer.cli.paths import user_path
 from coffer.cli.run import Run
 from coffer.cli.text import path_text, table
 from coffer.crypto.kek import write_new_key_file
-from coffer.errors import ObjectCorruptError, WrongKeyError
+from coffer.errors import KeyFileError, ObjectCorruptError, WrongKeyError
 from coffer.repository.keys import WrappedKey, survey_keys
 from coffer.repository.settings import read_settings
 
@@ -28,6 +28,9 @@ def new_key_file(run: Run, file: str) -> Outcome:  # noqa: ARG001 - every comman
     FILE must not exist. 'coffer init --key-file FILE' then makes a repository that it opens.
     """
     path = user_path(file).absolute()
+    if not path.parent.is_dir():
+        # A misspelt mount point made anew would put the key on the system's own disk.
+        raise KeyFileError(f"key file {path}: its folder does not exist", hint="Make the folder, or mount its disk.")
     write_new_key_file(path)
     return Outcome(
         result={"key_file": path_text(str(path))}, lines=[f"key file {path_text(str(path))} was made", _KEEP]

@@ -95,7 +95,10 @@ def _plan(run: Run, repo: Repository, snapshot: Snapshot, target: Path, options:
     def entries() -> Iterator[PlannedEntry]:
         nonlocal size_bytes
         for planned in plan_restore(repo, snapshot, target, options):
-            counts[planned.action] += 1
+            why = planned.refusal
+            counts[planned.action] += 1 if why is None else why.entries_count
+            if why is not None:
+                run.warn(why.code, why.message, why.path)
             if planned.action in ("create", "overwrite"):
                 size_bytes += planned.size_bytes
             outcome.exit_code = EXIT_INCOMPLETE if planned.action == "refuse" else outcome.exit_code
@@ -132,7 +135,10 @@ def _outcome(run: Run, result: RestoreResult, duration_s: float) -> Outcome:
     exit_code = result.exit_code or (EXIT_INCOMPLETE if run.warnings_count else EXIT_OK)
     for found in (*result.failures, *result.warnings):
         run.warn(found.code, found.message, found.path)
-    run.count_warnings(result.failures_count + result.warnings_count)
+    told_at_once = sum(
+        failure.entries_count - 1 for failure in result.failures
+    )  # entries without a warning of their own
+    run.count_warnings(result.failures_count - told_at_once + result.warnings_count)
     stats = result.stats
     facts = {
         "snapshot": snapshot_fields(result.snapshot),
@@ -144,7 +150,7 @@ def _outcome(run: Run, result: RestoreResult, duration_s: float) -> Outcome:
         "duration_s": round(duration_s, 3),
     }
     written_bytes = stats.get("written_bytes", 0)
-    but = f", but for {count_of(result.failures_count, 'file')}" if result.failures_count else ""
+    but = f", but for {count_of(result.failures_count, 'entry', 'entries')}" if result.failures_count else ""
     folders, kept = count_of(stats.get("directories", 0), "folder"), f"{stats.get('kept', 0):,} left as they were"
     read = f"{human_size(stats.get('read_bytes', 0))} read from the store"
     lines = [

@@ -8,7 +8,7 @@ from coffer.cli.listing import snapshot_fields
 from coffer.cli.outcome import Outcome, Rows
 from coffer.cli.run import Run
 from coffer.cli.text import count_of, table, time_text
-from coffer.errors import CryptoError, RepositoryError
+from coffer.errors import CryptoError, RepositoryError, SnapshotNotFoundError
 from coffer.repository import snapshot as snapshots
 from coffer.repository.repository import Repository
 from coffer.repository.snapshot import Snapshot
@@ -28,6 +28,7 @@ def list_snapshots(run: Run, source: str | None) -> Outcome:
     found = readable_snapshots(run, repo, source)
     for concern in repo.lost_heads(source):
         run.warn(concern.code, concern.message)
+    require_known(run, repo, source, found)
     if run.as_json:
         rows = Rows("snapshots", found, snapshot_fields, str)
         return Outcome(rows=rows, exit_code=_exit_code(run))
@@ -52,6 +53,19 @@ def readable_snapshots(run: Run, repo: Repository, source: str | None = None) ->
         else:
             found += [snapshot] if snapshot is not None else []
     return sorted(found, key=lambda s: (s.started_ns, s.name))
+
+
+def require_known(run: Run, repo: Repository, source: str | None, found: list[Snapshot]) -> None:
+    """Refuse a source that has no snapshot, unless it was said why: mostly its name is misspelt.
+
+    Raises:
+        SnapshotNotFoundError: Names those that there are.
+    """
+    if source is None or found or run.warnings_count:
+        return
+    there = sorted({snapshot.source for snapshot in readable_snapshots(run, repo)})
+    names = ", ".join(there) or "none"
+    raise SnapshotNotFoundError(f"source {source!r}: has no snapshot", hint=f"Sources with snapshots: {names}.")
 
 
 def _exit_code(run: Run) -> int:

@@ -65,3 +65,29 @@ def test_a_command_without_a_repository_takes_no_place():
 
     with pytest.raises(click.UsageError):
         body.main(["--repo", "R"], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("backup", ""), "PATHS"),
+        (("restore", "latest", "--target", ""), "--target"),
+        (("restore", "latest", "--target", "x", "--path", ""), "--path"),
+        (("snapshots", "--repo", ""), "--repo"),
+        (("ls", ""), "SNAPSHOT"),
+    ],
+)
+def test_an_empty_word_is_a_mistake(coffer, repo, tmp_path, monkeypatch, arguments, word):
+    """A shell variable that is not set means neither the working folder nor everything."""
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    ended = coffer(*arguments)
+    assert (2, True) == (ended.code, f"{word}: is empty" in ended.err)
+    assert before == sorted(tmp_path.rglob("*"))
+
+
+def test_an_empty_name_of_the_repository_is_a_mistake(coffer, repo, monkeypatch):
+    """Set and empty does not mean the policy's repository."""
+    monkeypatch.setenv("COFFER_REPOSITORY", "")
+    ended = coffer("snapshots")
+    assert (2, True) == (ended.code, "COFFER_REPOSITORY: is set and empty" in ended.err)

@@ -47,3 +47,11 @@ def test_an_error_names_the_snapshots_and_files_that_need_the_object():
     assert "    files: /srv/a, /srv/\\xff" == outcome.lines[2]
     fields = outcome.result["findings"][0]
     assert [{"path": "srv/a"}, {"path": "srv/\\xff", "path_base64": "c3J2L/8="}] == fields["paths"]
+
+
+def test_entries_that_cannot_be_named_are_counted_behind_the_first():
+    """A damaged block of the manifest holds the names of what is lost with it."""
+    lost = Finding(Severity.ERROR, "object-corrupt", "packs/ab", "damaged", (), (b"tmp", b"a", b"b"), (242, 0, 1))
+    assert (
+        "    files: /tmp and 242 entries behind it, /a, /b and 1 entry behind it" == outcome_of(report(lost)).lines[1]
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coffer.cli.commands.find import compile_pattern
+from coffer.errors import ObjectCorruptError
 from coffer.repository.blocks import Group
 from coffer.repository.manifest import ManifestReader
 
@@ -68,3 +69,32 @@ def test_a_block_that_several_snapshots_share_is_read_once(coffer, repo, tree, m
     twice = coffer("find", "nothing", "latest", "latest", "--json").result
     assert (1, 2) == (once["snapshots"], twice["snapshots"])
     assert 2 * blocks == len(read) > 0
+
+
+def test_a_damaged_snapshot_keeps_no_other_from_being_searched(coffer, repo, tree, monkeypatch):
+    """What of it cannot be read is a warning with its id; the others are searched, and the exit code is 3."""
+    for source in ("a", "b"):
+        coffer("backup", tree, "--source", source)
+    first = coffer("snapshots", "--json").result["snapshots"][0]["id"]
+    real = ManifestReader.groups
+    calls = []
+
+    def groups(self, block):
+        calls.append(block)
+        if len(calls) == 1:
+            raise ObjectCorruptError("packs/aa: frame 0 failed authentication")
+        return real(self, block)
+
+    monkeypatch.setattr(ManifestReader, "groups", groups)
+    ended = coffer("find", "b.txt", "--json")
+    assert (3, ["b"]) == (ended.code, [match["source"] for match in ended.result["matches"]])
+    (warning,) = ended.envelope["warnings"]
+    assert f"snapshot {first}: not all of it was searched: " in warning["message"]
+
+
+@pytest.mark.parametrize("command", [("find", "*"), ("snapshots",)])
+def test_a_source_without_snapshots_is_named(coffer, repo, tree, command):
+    """A misspelt source is an error that says which there are."""
+    coffer("backup", tree, "--source", "docs")
+    code, message = coffer(*command, "--source", "dosc").fault()[:2]
+    assert (2, True) == (code, "source 'dosc': has no snapshot" in message)

@@ -59,3 +59,10 @@ def test_a_damaged_key_is_named_and_the_others_are_shown(coffer, repo):
     assert "not a wrapped key" in damage["keys/0001-1"]
     assert "failed authentication" in damage["keys/chunk-id-1"]
     assert "over the cap" in damage["keys/signing-1"]
+
+
+def test_a_key_file_is_made_in_a_folder_that_is_there(coffer, tmp_path):
+    """A misspelt mount point is not made anew: the key would lie on another disk than was meant."""
+    ended = coffer("keys", "new", tmp_path / "mnt" / "usb" / "key")
+    assert (1, True) == (ended.code, "its folder does not exist" in ended.err)
+    assert [] == list(tmp_path.glob("mnt"))

@@ -89,6 +89,16 @@ class TestDryRun:
         monkeypatch.setattr(restore, "plan_restore", refusing)
         assert 3 == coffer("restore", "latest", "-t", tmp_path / "out", "-n").code
 
+    def test_why_something_would_be_refused_is_a_warning(self, coffer, backed_up, tmp_path):
+        """A folder stands where the file belongs: the plan says so, as the restore would."""
+        (below(tmp_path / "out", backed_up) / "a.txt").mkdir(parents=True)
+        ended = coffer("restore", "latest", "-t", tmp_path / "out", "-n", "--overwrite", "changed")
+        assert 3 == ended.code
+        assert f"coffer: warning: {backed_up}/a.txt: " in ended.err
+        assert "1 to refuse" in ended.out
+        more = coffer("restore", "latest", "-t", tmp_path / "out", "-n", "--overwrite", "changed", "--json")
+        assert ["restore-target"] == [warning["code"] for warning in more.envelope["warnings"]]
+
     def test_a_snapshot_without_files_has_nothing_to_do(self, coffer, backed_up, tmp_path, monkeypatch):
         """The sum of nothing is said in words."""
         monkeypatch.setattr(restore, "plan_restore", lambda *_: iter(()))
@@ -108,13 +118,29 @@ def test_failures_and_warnings_are_told_and_make_it_incomplete(coffer, backed_up
     ended = coffer("restore", "latest", "-t", tmp_path / "1")
     assert 3 == ended.code
     assert "coffer: warning: /srv/\\x1b: damaged" in ended.err
-    assert "but for 1 file" in ended.out
+    assert "but for 1 entry" in ended.out
     found = coffer("restore", "latest", "-t", tmp_path / "2", "--json").envelope
     assert (2001, 1, "object-corrupt") == (
         found["warnings_count"],
         found["result"]["failures_count"],
         found["result"]["failures"][0]["code"],
     )
+
+
+def test_a_lost_block_counts_with_all_its_entries(coffer, backed_up, tmp_path, monkeypatch):
+    """The verdict and the result say how many entries are lost; the warning that tells of them is one."""
+    real = restore.restore
+
+    def partial(*arguments, **more):
+        failures = (RestoreFailure(b"srv", "object-corrupt", "damaged", 243),)
+        return replace(real(*arguments, **more), failures=failures, failures_count=243)
+
+    monkeypatch.setattr(restore, "restore", partial)
+    ended = coffer("restore", "latest", "-t", tmp_path / "1")
+    assert ", but for 243 entries\n" in ended.out
+    assert "more warning" not in ended.err
+    found = coffer("restore", "latest", "-t", tmp_path / "2", "--json").envelope
+    assert (1, 243) == (found["warnings_count"], found["result"]["failures_count"])
 
 
 def test_verified_files_are_counted(coffer, backed_up, tmp_path, monkeypatch):
