@@ -189,7 +189,7 @@ class _Run:
         except PermanentError as error:
             block = self.selection.manifest.root.blocks[ordinal]
             lost = f"{block.entry_count} entries from here on cannot be read: {error}"
-            self.failures.add(join(block.folder, block.name), error.code, lost)
+            self.failures.add(join(block.folder, block.name), error.code, lost, block.entry_count)
             return
         for number, group in enumerate(groups):
             self._check_stop()

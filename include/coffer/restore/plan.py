@@ -16,7 +16,15 @@ from coffer.restore.files import Tally, describe, join, refusal
 from coffer.restore.folders import Folder, Folders, look, require_safe_folder, unsafe_name
 from coffer.restore.nodes import SOCKET_LOST, same_place
 from coffer.restore.selection import Selection
-from coffer.restore.spec import Action, IssueLog, Overwrite, PlannedEntry, RestoreOptions, RestoreResult
+from coffer.restore.spec import (
+    Action,
+    IssueLog,
+    Overwrite,
+    PlannedEntry,
+    RestoreFailure,
+    RestoreOptions,
+    RestoreResult,
+)
 from coffer.restore.target import Target
 from coffer.restore.tree import NO_FOLDER
 
@@ -32,16 +40,18 @@ def plan_restore(repo: Repository, snapshot: Snapshot, target: Path, options: Re
     """
     selection = Selection(repo.manifest(snapshot), snapshot, options)
     place = Target(repo, target, options.overwrite)
-    return (entry for entry, _ in _Planner(selection, place, options.overwrite).entries())
+    return _Planner(selection, place, options.overwrite).entries()
 
 
 def summarise(snapshot: Snapshot, selection: Selection, place: Target, options: RestoreOptions) -> RestoreResult:
     """Return the result of a dry run."""
     tally = Tally()
     failures, warnings = IssueLog(), IssueLog()
-    for entry, reason in _Planner(selection, place, options.overwrite).entries():
-        if reason is not None:
-            (warnings if reason[0] == SOCKET_LOST[0] else failures).add(entry.path, *reason)
+    for entry in _Planner(selection, place, options.overwrite).entries():
+        why = entry.refusal
+        if why is not None:
+            log = warnings if why.code == SOCKET_LOST[0] else failures
+            log.add(why.path, why.code, why.message, why.entries_count)
         elif entry.kind is Kind.DIRECTORY:
             tally.directories += 1
         elif entry.action == Action.KEEP.value:
@@ -70,8 +80,8 @@ class _Planner:
         self._selection, self._place, self._overwrite = selection, place, overwrite
         self._powers = Powers.of_process()
 
-    def entries(self) -> Iterator[tuple[PlannedEntry, Reason | None]]:
-        """Yield each entry, and why it is refused if it is."""
+    def entries(self) -> Iterator[PlannedEntry]:
+        """Yield each entry; a block that cannot be read is one that is refused."""
         root_fd = self._place.open(create=False)
         folders = None if root_fd is None else Folders(root_fd, lambda _: False, forbidden=self._place.forbidden)
         try:
@@ -82,30 +92,30 @@ class _Planner:
             if folders is not None:
                 folders.close()
 
-    def _block(self, ordinal: int, folders: Folders | None) -> Iterator[tuple[PlannedEntry, Reason | None]]:
+    def _block(self, ordinal: int, folders: Folders | None) -> Iterator[PlannedEntry]:
         try:
             groups = self._selection.groups(ordinal)
         except PermanentError as error:
             block = self._selection.manifest.root.blocks[ordinal]
             lost = f"{block.entry_count} entries from here on cannot be read: {error}"
-            refused = PlannedEntry(join(block.folder, block.name), Kind.FILE, Action.REFUSE.value, 0)
-            yield refused, (error.code, lost)
+            path = join(block.folder, block.name)
+            why = RestoreFailure(path, error.code, lost, block.entry_count)
+            yield PlannedEntry(path, Kind.FILE, Action.REFUSE.value, 0, why)
             return
         for group in groups:
             picked = self._selection.pick(group)
             if picked.rows:
                 yield from self._group(group, picked.rows, folders)
 
-    def _group(
-        self, group: Group, rows: Sequence[int], folders: Folders | None
-    ) -> Iterator[tuple[PlannedEntry, Reason | None]]:
+    def _group(self, group: Group, rows: Sequence[int], folders: Folders | None) -> Iterator[PlannedEntry]:
         folder, blocked = self._open(group.folder, folders)
         try:
             for at in rows:
                 entry = group.entry(at)
                 action, reason = (Action.REFUSE, blocked) if blocked else self._judge(folder, group, at, entry)
                 size_bytes = entry.size_bytes if entry.kind is Kind.FILE else 0
-                yield PlannedEntry(entry.path, entry.kind, action.value, size_bytes), reason
+                why = None if reason is None else RestoreFailure(entry.path, *reason)
+                yield PlannedEntry(entry.path, entry.kind, action.value, size_bytes, why)
         finally:
             if folder is not None and folders is not None:
                 folders.release(folder)

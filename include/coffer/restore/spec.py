@@ -68,12 +68,14 @@ class PlannedEntry:
         kind: Of the entry.
         action: "create" | "overwrite" | "keep" | "refuse".
         size_bytes: Of regular files, else 0 [bytes].
+        refusal: Why it is refused, if it is.
     """
 
     path: bytes
     kind: Kind
     action: str
     size_bytes: int
+    refusal: RestoreFailure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,14 @@ class RestoreFailure:
         code: The code of an error class (docs/errors.md), or a word for an attribute: "owner", "mode", "xattr",
             "attributes", "link", "socket", "device"; "differs" from a verification.
         message: What happened, for people.
+        entries_count: How many entries it stands for, the one at `path` the first of them: more than one where a block
+            of the manifest cannot be read. Nobody can say then which of them were selected: all are counted.
     """
 
     path: bytes
     code: str
     message: str
+    entries_count: int = 1
 
 
 class IssueLog:
@@ -100,12 +105,12 @@ class IssueLog:
         self.total = 0
         self._lock = threading.Lock()
 
-    def add(self, path: bytes, code: str, message: str) -> None:
-        """Record one."""
+    def add(self, path: bytes, code: str, message: str, entries_count: int = 1) -> None:
+        """Record one; `total` counts the entries that it stands for."""
         with self._lock:
-            self.total += 1
+            self.total += entries_count
             if len(self.kept) < MAX_ISSUES_KEPT:
-                self.kept.append(RestoreFailure(path, code, message))
+                self.kept.append(RestoreFailure(path, code, message, entries_count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ class RestoreResult:
             verified_files. Sizes [bytes]: size_bytes (of the files restored), written_bytes (holes cost none),
             read_bytes (sealed chunks of file content that were read from the store).
         failures: The first thousand; every other entry was restored.
-        failures_count: How many there were.
+        failures_count: How many entries they stand for, with those that are not kept.
         warnings: Entries restored less something (an owner, an attribute); the first thousand.
         warnings_count: How many there were.
     """

@@ -144,6 +144,7 @@ def test_a_damaged_block_of_the_manifest_is_told(bench, give_back, target, secti
         result = give_back(snapshot, **options)
         assert [(b"dir/sub", "object-corrupt")] == [(found.path, found.code) for found in result.failures]
         assert "10 entries from here on cannot be read" in result.failures[0].message
+        assert (10, 10) == (result.failures_count, result.failures[0].entries_count)
         assert (3, 3) == (result.stats["files"], result.exit_code)
     assert [(b"dir/sub", "attributes")] == [(found.path, found.code) for found in result.warnings]
     assert {"a", "dir", "dir/sub", "dir/sub/b", "dir/sub/c"} == names_below(target)
