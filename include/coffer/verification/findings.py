@@ -48,6 +48,8 @@ class Finding:
         message: Object, cause, value; for people.
         snapshots: Ids of the snapshots that need it, oldest first.
         paths: The first few paths in them that need it, as in the snapshot, without leading slash.
+        further: For each path, how many entries behind it need it too and cannot be named, since it holds their names;
+            empty where there are none.
     """
 
     severity: Severity
@@ -56,6 +58,7 @@ class Finding:
     message: str
     snapshots: tuple[str, ...] = ()
     paths: tuple[bytes, ...] = ()
+    further: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class _Open:
     message: str
     if_needed: bool
     snapshots: dict[str, None] = field(default_factory=dict)  # a set in the order of insertion
-    paths: dict[bytes, None] = field(default_factory=dict)
+    paths: dict[bytes, int] = field(default_factory=dict)  # with the number of entries behind it that have no name
 
 
 class FindingLog:
@@ -125,14 +128,14 @@ class FindingLog:
         """Record an error that reading an object raised."""
         self.error(object_, error.code, error.message)
 
-    def affect(self, object_: str, snapshot_id: str, path: bytes | None = None) -> None:
-        """Note that a snapshot, and a path in it, needs an object of which a finding is known."""
+    def affect(self, object_: str, snapshot_id: str, path: bytes | None = None, further: int = 0) -> None:
+        """Note that a snapshot, and a path in it, needs an object with a finding; `further` as in `Finding`."""
         known = self._open.get(object_)
         if known is None:
             return
         known.snapshots[snapshot_id] = None
         if path is not None and len(known.paths) < MAX_PATHS_KEPT:
-            known.paths[path] = None
+            known.paths[path] = max(further, known.paths.get(path, 0))
 
     def __contains__(self, object_: str) -> bool:
         return object_ in self._open
@@ -153,9 +156,9 @@ class FindingLog:
             severity = found.severity
             if found.if_needed and not found.snapshots:
                 severity = Severity.HINT
-            findings.append(
-                Finding(severity, found.code, name, found.message, tuple(found.snapshots), tuple(found.paths))
-            )
+            further = tuple(found.paths.values()) if any(found.paths.values()) else ()
+            snapshots, paths = tuple(found.snapshots), tuple(found.paths)
+            findings.append(Finding(severity, found.code, name, found.message, snapshots, paths, further))
         findings.sort(key=lambda finding: (finding.severity is Severity.HINT, finding.object))
         errors = sum(finding.severity is Severity.ERROR for finding in findings)
         return tuple(findings), {

@@ -24,14 +24,17 @@ _NOTHING = ""  # no object is to blame
 
 @dataclass(slots=True)
 class _Hurt:
-    """What a block lacks: object → the first few paths that need it. For the next snapshot that shares the block."""
+    """What a block lacks: object → the first few paths that need it, and how many nameless entries are behind each.
 
-    paths: dict[str, list[bytes]] = field(default_factory=dict)
+    For the next snapshot that shares the block.
+    """
 
-    def note(self, object_: str, path: bytes) -> None:
+    paths: dict[str, list[tuple[bytes, int]]] = field(default_factory=dict)
+
+    def note(self, object_: str, path: bytes, further: int = 0) -> None:
         known = self.paths.setdefault(object_, [])
         if len(known) < MAX_PATHS_KEPT:
-            known.append(path)
+            known.append((path, further))
 
 
 class ReferenceWalk:
@@ -84,8 +87,8 @@ class ReferenceWalk:
                 hurt = self._seen[key] = self._visit_block(manifest, block)
             for object_, paths in hurt.paths.items() if hurt is not None else ():
                 self._notes.affect(object_, snapshot.id)
-                for path in paths:
-                    self._notes.affect(object_, snapshot.id, path)
+                for path, further in paths:
+                    self._notes.affect(object_, snapshot.id, path, further)
 
     # ----------------------------------------------------------------------------------------------- one block
 
@@ -95,7 +98,8 @@ class ReferenceWalk:
         try:
             groups = manifest.groups(block)
         except DAMAGE as error:
-            hurt.note(self._blame(error, block.stable), _join(block.folder, block.name))
+            path = _join(block.folder, block.name)
+            hurt.note(self._blame(error, block.stable), path, block.entry_count - 1)
             return hurt
         for section in (block.stable, block.times, block.content):
             if section is not None:

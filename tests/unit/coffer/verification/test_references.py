@@ -25,6 +25,7 @@ class Forge:
 
     Attributes:
         repo: The repository of a copy of the store.
+        found: The findings of the last walk that concern a snapshot.
     """
 
     def __init__(self, history, store):
@@ -32,6 +33,7 @@ class Forge:
         self.base = history.snapshots[-1]
         self._builder = PackBuilder(self.repo.keyring)
         self.pack = ""
+        self.found = []
         self._notes = FindingLog()
 
     def chunk(self, data, type_=TYPE_DATA):
@@ -67,7 +69,8 @@ class Forge:
         )
         for snapshot in snapshots:
             walk.visit(snapshot)
-        return walk, [(f.code, f.object, f.snapshots, f.paths) for f in notes.close()[0] if f.snapshots]
+        self.found = [found for found in notes.close()[0] if found.snapshots]
+        return walk, [(f.code, f.object, f.snapshots, f.paths) for f in self.found]
 
 
 @pytest.fixture
@@ -198,6 +201,16 @@ def test_a_manifest_in_no_pack_is_an_error_named_by_its_id(forge, missing):
     _, findings = forge.walk(snapshot)
     paths = (b"folder/file",) if missing == "stable" else ()
     assert [("chunk-missing", gone.hex(), (snapshot.id,), paths)] == findings
+
+
+def test_the_entries_of_a_block_that_cannot_be_read_are_counted(forge):
+    """Its first path is known, since the root holds it; the others have no name, and are a number."""
+    bad = forge.chunk(b"no section", TYPE_SECTION)
+    block = BlockRef(b"folder", b"file", 243, 10, NO_FINGERPRINT, bad, bad, bad)
+    root = forge.chunk(encode_root([block]), TYPE_ROOT)
+    forge.seal()
+    forge.walk(replace(forge.base, manifest_root=root, id="f" * 16))
+    assert [((b"folder/file",), (242,))] == [(f.paths, f.further) for f in forge.found]
 
 
 def test_a_section_that_is_none_is_an_error_of_its_pack(forge):
