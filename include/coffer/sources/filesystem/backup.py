@@ -14,7 +14,7 @@ from coffer.errors import CofferError, InterruptedRunError, UsageError
 from coffer.ids import ChunkId, ContentId
 from coffer.progress import Progress
 from coffer.repository import checkpoint, lease
-from coffer.repository.blocks import CTIME, DEV, INO, MODE, NLINK, SIZE, Group, Row
+from coffer.repository.blocks import CTIME, DEV, INO, MODE, NLINK, SIZE, Extras, Group, Row
 from coffer.repository.concern import Concern
 from coffer.repository.entries import path_key
 from coffer.repository.manifest import NO_FINGERPRINT, ManifestReader
@@ -41,7 +41,7 @@ _TRIES = 3  # of reading what another file took the place of, while it was read
 _CHECK_EVERY = 64  # new files between two looks at the clock
 _MAX_HARD_LINKS = 100_000  # inodes remembered so that a file with many names is read once
 
-_NO_EXTRAS = (0, b"", ())
+_NO_EXTRAS: Extras = (0, b"", ())
 
 
 class _StoppedError(Exception):
@@ -339,6 +339,8 @@ class _Run:
             taken.extras[at] = extras
         if content is not None:
             block.pending.append((taken, at, content))
+        if found is not None and stat.S_ISREG(mode) and _only_reread(row, extras, found):
+            block.read_again.append((taken, at, None if found.content is None else found.content.content_id))
         self.tally.count(row, "files_new" if found is None else "files_changed")
 
     def _read_file(
@@ -446,7 +448,7 @@ class _Run:
     def _stats(self) -> dict[str, int]:
         written = self.writer.stats
         return {
-            **self.tally.stats(),
+            **self.tally.stats(files_same=self.draft.files_same),
             "read_bytes": self.reader.read_bytes,
             "chunks_new": written.chunks_new,
             "chunks_known": written.chunks_known,
@@ -467,6 +469,12 @@ def _mark_racy(rows: list[Row], from_ns: int) -> tuple[list[Row], bool]:
 def _without_ctime(row: Row) -> Row:
     mode, uid, gid, size, ino, dev, nlink, mtime, _ = row
     return mode, uid, gid, size, ino, dev, nlink, mtime, 0
+
+
+def _only_reread(row: Row, extras: Extras, found: Found) -> bool:
+    """Say whether the parent's row leaves out the ctime and all else of it is as before: the content decides."""
+    old_extras = found.group.extras.get(found.at, _NO_EXTRAS)
+    return found.row[CTIME] == 0 and found.row == _without_ctime(row) and old_extras == extras
 
 
 def _require_text(name: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from coffer.errors import CofferError, SizeLimitError
-from coffer.ids import ChunkId
+from coffer.ids import ChunkId, ContentId
 from coffer.repository.blocks import MAX_BLOCK_EXTENTS, SIZE, Group, encode_content, encode_stable, encode_times
 from coffer.repository.index import ChunkIndex
 from coffer.repository.manifest import NO_FINGERPRINT, BlockRef, ManifestReader, encode_root
@@ -30,12 +30,15 @@ class DraftBlock:
         groups: Its entries; contents that the run read are in `pending` until they are stored.
         fingerprint: As `blockcut.fingerprint`, or zeros.
         pending: (group, row, content) for each content of this run.
+        read_again: (group, row, content id that the parent has) for each file that was read only because the parent's
+            row says nothing of its ctime; None where it was empty.
         bundle_number: Of the bundle that was open when the block was finished: the last one that it can lie in.
     """
 
     groups: list[Group]
     fingerprint: bytes
     pending: list[tuple[Group, int, PendingContent]]
+    read_again: list[tuple[Group, int, ContentId | None]] = field(default_factory=list)
     bundle_number: int = -1
 
 
@@ -65,10 +68,15 @@ class _Encoded:
 
 
 class ManifestDraft:
-    """Collects blocks in walk order."""
+    """Collects blocks in walk order.
+
+    Attributes:
+        files_same: Files that were read again and had the parent's content, in the blocks encoded so far.
+    """
 
     def __init__(self, writer: ChunkWriter, bundler: Bundler) -> None:
         self._writer, self._bundler = writer, bundler
+        self.files_same = 0
         self._waiting: deque[DraftBlock] = deque()
         self._blocks: list[_Encoded | BlockRef] = []
         self._live: dict[ChunkId, int] = {}  # bytes alive in each bundle, over the blocks encoded in this run
@@ -113,6 +121,9 @@ class ManifestDraft:
     def _encode(self, block: DraftBlock) -> None:
         for group, at, pending in block.pending:
             group.contents[at] = pending.resolve()
+        for group, at, before in block.read_again:
+            content = group.contents.get(at)
+            self.files_same += before == (None if content is None else content.content_id)
         self._account(block.groups)
         self._add_encoded(block.groups, block.fingerprint)
         if self._writer.meta_backlog:

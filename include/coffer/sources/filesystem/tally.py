@@ -45,9 +45,11 @@ class Tally:
         self._progress.files_done += total
         self._progress.bytes_done += size_bytes
 
-    def stats(self) -> dict[str, int]:
-        """Return the counts, and their sums."""
-        counts = self._counts
+    def stats(self, *, files_same: int = 0) -> dict[str, int]:
+        """Return the counts, and their sums; `files_same` of the changed files turned out to be unchanged."""
+        counts = dict(self._counts)
+        counts["files_changed"] -= files_same
+        counts["files_unchanged"] += files_same
         files = counts["files_new"] + counts["files_changed"] + counts["files_unchanged"]
         entries = files + counts["directories"] + counts["others"]
         return {**counts, "files": files, "entries": entries, "size_bytes": self._size_bytes}

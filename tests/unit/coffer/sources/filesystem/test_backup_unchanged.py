@@ -167,6 +167,33 @@ class TestRacyFiles:
         content = bench.saved(result)[os.fsencode(bench.root / "fresh").strip(b"/")].content
         assert b"other state" == content
 
+    @pytest.mark.parametrize("changed", [None, "small", "large", "mode", "xattr"])
+    def test_a_file_that_is_read_again_counts_as_changed_only_if_it_is_not_the_same(self, bench, changed):
+        """Content, attributes and times as before: unchanged, whatever the size; the mark of the run before is none."""
+        large = random.Random(5).randbytes(90_000)
+        write_tree(bench.root, {"empty": b"", "small": b"first state", "large": large})
+        paths = [bench.root / name for name in ("empty", "small", "large")]
+        bench.clock.set_wall(max(path.stat().st_ctime_ns for path in paths) + 1_000_000)
+        bench.back_up()
+        times = {path: (path.stat().st_atime_ns, path.stat().st_mtime_ns) for path in paths}
+        if changed == "small":
+            paths[1].write_bytes(b"other state")
+        elif changed == "large":
+            paths[2].write_bytes(large[:60_000] + bytes(10) + large[60_010:])
+        elif changed == "mode":
+            paths[0].chmod(0o600 if paths[0].stat().st_mode & 0o077 else 0o644)
+        elif changed == "xattr":
+            os.setxattr(paths[2], "user.note", b"new")
+        for path in paths:
+            os.utime(path, ns=times[path])
+        bench.clock.set_wall(max(path.stat().st_ctime_ns for path in paths) + 3_600_000_000_000)
+        result = bench.back_up()
+        assert len(b"first state") + len(large) == result.stats["read_bytes"]
+        expected = (0, 3) if changed is None else (1, 2)
+        assert expected == (result.stats["files_changed"], result.stats["files_unchanged"])
+        assert 3 == result.stats["files"]
+        bench.assert_saved(result)
+
     def test_files_older_than_two_seconds_are_not_racy(self, bench):
         """The mark costs a reading: it is not set without need."""
         write_tree(bench.root, {"file": b"x"})
