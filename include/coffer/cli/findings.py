@@ -49,7 +49,10 @@ def _fields(finding: Finding) -> dict[str, Any]:
         "object": escape(finding.object),
         "message": escape(finding.message),
         "snapshots": list(finding.snapshots),
-        "paths": [path_fields(path) for path in finding.paths],
+        "paths": [
+            path_fields(path) | ({"entries_behind": further} if further else {})
+            for path, further in zip(finding.paths, finding.further or (0,) * len(finding.paths), strict=True)
+        ],
     }
 
 
