@@ -135,9 +135,8 @@ def _outcome(run: Run, result: RestoreResult, duration_s: float) -> Outcome:
     exit_code = result.exit_code or (EXIT_INCOMPLETE if run.warnings_count else EXIT_OK)
     for found in (*result.failures, *result.warnings):
         run.warn(found.code, found.message, found.path)
-    told_at_once = sum(
-        failure.entries_count - 1 for failure in result.failures
-    )  # entries without a warning of their own
+    # A failure that stands for many entries is one warning.
+    told_at_once = sum(failure.entries_count - 1 for failure in result.failures)
     run.count_warnings(result.failures_count - told_at_once + result.warnings_count)
     stats = result.stats
     facts = {

@@ -52,6 +52,7 @@ def test_an_error_names_the_snapshots_and_files_that_need_the_object():
 def test_entries_that_cannot_be_named_are_counted_behind_the_first():
     """A damaged block of the manifest holds the names of what is lost with it."""
     lost = Finding(Severity.ERROR, "object-corrupt", "packs/ab", "damaged", (), (b"tmp", b"a", b"b"), (242, 0, 1))
-    assert (
-        "    files: /tmp and 242 entries behind it, /a, /b and 1 entry behind it" == outcome_of(report(lost)).lines[1]
-    )
+    outcome = outcome_of(report(lost))
+    assert "    files: /tmp and 242 entries behind it, /a, /b and 1 entry behind it" == outcome.lines[1]
+    paths = outcome.result["findings"][0]["paths"]
+    assert [{"path": "tmp", "entries_behind": 242}, {"path": "a"}, {"path": "b", "entries_behind": 1}] == paths
