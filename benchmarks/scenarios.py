@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks import trees
 from benchmarks.install import BORG, RESTIC
-from benchmarks.layout import PROJECT_DIR, SCRATCH_DIR
+from benchmarks.layout import PROJECT_DIR, SCRATCH_DIR, TREES_DIR
 from benchmarks.measure import Command, Cost, bytes_read_below, launch, stored_bytes
 from benchmarks.peers import COFFER, Borg, Coffer, Limit, Restic, Store, Tool
 from benchmarks.results import Measurement, Results
@@ -215,12 +215,14 @@ def compressed_share(tool: Coffer) -> float:
 
 
 def printable(command: Command) -> str:
-    """Return a command line as it stands in the report: programs by name, the scratch folder as `/bench`."""
+    """Return a command line as it stands in the report: programs by name, the scratch folder as `/bench`, the trees' as `/trees`."""
     line = command.argv[2] if command.argv[:2] == ("sh", "-c") else shlex.join(command.argv)
     for program in (COFFER, RESTIC, BORG):
         line = line.replace(str(program), program.name)
     # borg names paths in an archive without their leading slash.
-    return line.replace(str(SCRATCH_DIR), "/bench").replace(str(SCRATCH_DIR).lstrip("/"), "bench")
+    for folder, shown in ((SCRATCH_DIR, "/bench"), (TREES_DIR, "/trees")):
+        line = line.replace(str(folder), shown).replace(str(folder).lstrip("/"), shown.lstrip("/"))
+    return line
 
 
 def one_line(values: dict[str, float]) -> str:
