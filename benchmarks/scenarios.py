@@ -215,7 +215,7 @@ def compressed_share(tool: Coffer) -> float:
 
 
 def printable(command: Command) -> str:
-    """Return a command line as it stands in the report: programs by name, the scratch folder as `/bench`, the trees' as `/trees`."""
+    """Return a command line as it stands in the report: programs by name, `/bench` and `/trees` for the folders."""
     line = command.argv[2] if command.argv[:2] == ("sh", "-c") else shlex.join(command.argv)
     for program in (COFFER, RESTIC, BORG):
         line = line.replace(str(program), program.name)
