@@ -258,7 +258,8 @@ def restore(demo: Demo) -> None:
         with output_to(demo.log):
             done = operator.execute({})
         print(
-            f"  {source}: {done['files']:,} files, {human_size(done['size_bytes'])},"
+            f"  {source}: {done['files']:,} files, {done['hardlinks']:,} more hard links,"
+            f" {human_size(done['size_bytes'])},"
             f" {done['warnings_count']} warnings, in {human_duration(time.monotonic() - began_s)}"
         )
 
