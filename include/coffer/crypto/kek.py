@@ -18,7 +18,9 @@ from coffer.errors import KeyFileError
 KEY_FILE_MARK = "coffer-key-1"
 KIND_KEY_FILE = "key-file"
 KIND_PASSPHRASE = "passphrase"  # noqa: S105 - the word for it, not one
+MIN_NEW_PASSPHRASE = 8  # [characters] NIST SP 800-63B, section 5.1.1.1: no memorized secret is shorter
 _INFO = b"coffer/1/kek"
+_SEVERAL_WORDS = f"Give several words, {MIN_NEW_PASSPHRASE} characters or more: a short one is found by trying."
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -85,11 +87,23 @@ class PassphraseUnlocker:
 
     def __init__(self, passphrase: str) -> None:
         if not passphrase:
-            raise KeyFileError("passphrase: empty", hint="Give a passphrase of several words.")
+            raise KeyFileError("passphrase: empty", hint=_SEVERAL_WORDS)
         try:
             self._passphrase = passphrase.encode()
         except UnicodeEncodeError:  # an environment variable may hold any bytes; the error would show them
             raise KeyFileError("passphrase: not UTF-8", hint="Give it as UTF-8 text.") from None
+
+    def require_fit_for_new(self) -> None:
+        """Refuse what no new repository should be opened by. Opening one asks nothing of this: the words are its own.
+
+        Raises:
+            KeyFileError: It is blank, or shorter than `MIN_NEW_PASSPHRASE`. The message does not say how long it is.
+        """
+        text = self._passphrase.decode()
+        if not text.strip():
+            raise KeyFileError("passphrase: nothing but white space", hint=_SEVERAL_WORDS)
+        if len(text) < MIN_NEW_PASSPHRASE:
+            raise KeyFileError(f"passphrase: shorter than {MIN_NEW_PASSPHRASE} characters", hint=_SEVERAL_WORDS)
 
     def kek(self, *, salt: bytes, params: Argon2Params) -> Kek:
         """Derive the KEK by Argon2id, then HKDF."""

@@ -26,7 +26,7 @@ from coffer.cli.run import Run
 from coffer.cli.text import path_text
 from coffer.config.unlocking import policy_unlocker
 from coffer.crypto.kek import KeyFileUnlocker, PassphraseUnlocker, Unlocker, write_new_key_file
-from coffer.errors import BackendLocationError, RepositoryExistsError, UsageError
+from coffer.errors import BackendLocationError, KeyFileError, RepositoryExistsError, UsageError
 from coffer.repository.repository import Repository
 from coffer.repository.settings import NAME as SETTINGS_NAME
 
@@ -70,7 +70,7 @@ def make_repository(run: Run, repository: str | None, passphrase: bool) -> Outco
     REPO is a folder that is new or empty; the same as --repo. It is opened by a key file, which is made where there is
     none: the one of --key-file or COFFER_KEY_FILE, that of the policy for a location of the policy, else REPO.key
     beside the folder. Or by a passphrase: --passphrase-file, COFFER_PASSPHRASE_FILE, COFFER_PASSPHRASE, or
-    --passphrase.
+    --passphrase. A passphrase that is blank or shorter than 8 characters is refused.
     """
     if repository is not None:
         if run.where.get("repo") or run.where.get("location"):
@@ -137,13 +137,24 @@ def _key(run: Run, place: Place, *, ask: bool) -> _Key:
     if named is not None:
         return _key_file(named, place)
     passphrase = given_passphrase(run.where)
+    if passphrase is None and "COFFER_PASSPHRASE" in os.environ:
+        # Taken as unset it would mean a key file, and whoever set it would have only a passphrase to keep.
+        raise KeyFileError("COFFER_PASSPHRASE: is set and empty", hint="Unset it, or set it to several words.")
     if passphrase is not None:
-        return _Key(PassphraseUnlocker(passphrase))
+        return _Key(_fit(PassphraseUnlocker(passphrase)))
     if place.policy is None:
         return _key_file(key_file_beside(place.folder), place)
     if place.policy.key_reference.storage == "key_file":
         return _key_file(place.policy.key_reference.key_file, place)
-    return _Key(policy_unlocker(place.policy) or _new_passphrase(place))
+    from_policy = policy_unlocker(place.policy)
+    return _Key(_new_passphrase(place) if from_policy is None else _fit(from_policy))
+
+
+def _fit(unlocker: Unlocker) -> Unlocker:
+    """Return it if a new repository may be opened by it; a passphrase may be too weak."""
+    if isinstance(unlocker, PassphraseUnlocker):
+        unlocker.require_fit_for_new()
+    return unlocker
 
 
 def _key_file(path: Path, place: Place) -> _Key:
@@ -159,16 +170,17 @@ def _key_file(path: Path, place: Place) -> _Key:
     return _Key(write_new_key_file(path), path, is_new=True)
 
 
-def _new_passphrase(place: Place) -> PassphraseUnlocker:
+def _new_passphrase(place: Place) -> Unlocker:
     if not sys.stdin.isatty():
         raise UsageError(
             "no passphrase is given, and there is no terminal to ask on",
             hint="Give --passphrase-file, or set COFFER_PASSPHRASE_FILE or COFFER_PASSPHRASE.",
         )
     first = ask_passphrase(f"New passphrase of {place.folder}: ")
+    unlocker = _fit(PassphraseUnlocker(first))
     if first != ask_passphrase("The same again: "):
         raise UsageError("the two passphrases differ", hint="Run the command again.")
-    return PassphraseUnlocker(first)
+    return unlocker
 
 
 def _create(run: Run, place: Place, key: _Key) -> Repository:

@@ -10,6 +10,7 @@ import pytest
 from coffer.backends.local import LocalBackend
 from coffer.cli.commands import init
 from coffer.errors import BackendFullError
+from tests.harness.installation import make_passphrase_repository
 
 POLICY = """
 local_backup:
@@ -213,19 +214,57 @@ class TestPassphrases:
     def test_the_terminal_is_asked_twice(self, coffer, tmp_path, monkeypatch):
         """--passphrase takes what was typed twice alike."""
         monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-        typed = ["one", "one"]
+        typed = ["one two three", "one two three"]
         monkeypatch.setattr(init, "ask_passphrase", lambda _prompt: typed.pop(0))
         assert 0 == coffer("init", tmp_path / "repo", "--passphrase").code
-        monkeypatch.setenv("COFFER_PASSPHRASE", "one")
+        monkeypatch.setenv("COFFER_PASSPHRASE", "one two three")
         assert 0 == coffer("snapshots", "-r", tmp_path / "repo").code
 
     def test_two_different_words_are_refused(self, coffer, tmp_path, monkeypatch):
         """A typing mistake would lock the repository for ever; nothing is made."""
         monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-        typed = ["one", "two"]
+        typed = ["one two three", "one two four"]
         monkeypatch.setattr(init, "ask_passphrase", lambda _prompt: typed.pop(0))
         assert (2, "the two passphrases differ") == coffer("init", tmp_path / "repo", "--passphrase").fault()[:2]
         assert not (tmp_path / "repo").exists()
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            ("", "COFFER_PASSPHRASE: is set and empty"),
+            (" \t \u3000        ", "passphrase: nothing but white space"),
+            ("seven77", "passphrase: shorter than 8 characters"),
+        ],
+    )
+    def test_a_weak_passphrase_of_the_environment_is_refused(self, coffer, tmp_path, monkeypatch, words, said):
+        """One line and a hint, no repository and no key file: an empty variable is not taken for one that is unset."""
+        monkeypatch.setenv("COFFER_PASSPHRASE", words)
+        code, line, hint = coffer("init", tmp_path / "repo").fault()
+        assert (1, said) == (code, line)
+        assert "several words" in hint
+        assert [] == list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("words", ["", "     \t     ", "seven77"])
+    def test_a_weak_passphrase_that_is_typed_is_refused_at_once(self, coffer, tmp_path, monkeypatch, words):
+        """Nobody has to type it a second time to be told."""
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        asked = []
+        monkeypatch.setattr(init, "ask_passphrase", lambda prompt: asked.append(prompt) or words)
+        code, line, _ = coffer("init", tmp_path / "repo", "--passphrase").fault()
+        assert (1, True) == (code, line.startswith("passphrase: "))
+        assert 1 == len(asked)
+        assert [] == list(tmp_path.iterdir())
+
+    def test_a_passphrase_of_eight_characters_is_taken(self, coffer, tmp_path, monkeypatch):
+        """Characters count, not bytes."""
+        monkeypatch.setenv("COFFER_PASSPHRASE", "päßwört8")
+        assert 0 == coffer("init", tmp_path / "repo").code
+
+    def test_a_weak_passphrase_still_opens_what_was_made_with_it(self, coffer, tmp_path, monkeypatch):
+        """The rule is for new repositories: nobody is locked out of an old one."""
+        make_passphrase_repository(tmp_path / "repo", "x")
+        monkeypatch.setenv("COFFER_PASSPHRASE", "x")
+        assert 0 == coffer("snapshots", "-r", tmp_path / "repo").code
 
     def test_without_a_terminal_nobody_is_asked(self, coffer, tmp_path, monkeypatch):
         """A job without a terminal fails at once instead of waiting for ever."""
@@ -241,6 +280,14 @@ class TestPassphrases:
 
 
 class TestPolicies:
+    def test_a_weak_passphrase_that_the_policy_names_is_refused(self, coffer, policy):
+        """Wherever it comes from."""
+        root = policy("repository: {passphrase_file: words}\nencryption: {at_rest: {key_storage: passphrase}}")
+        (root / "words").write_text("short\n")
+        (root / "words").chmod(0o600)
+        assert (1, "passphrase: shorter than 8 characters") == coffer("init").fault()[:2]
+        assert not (root / "backups").exists()
+
     def test_the_first_location_and_the_key_of_the_policy_are_taken(self, coffer, policy):
         """`coffer init` alone makes the policy's first location, cut as the policy says, and its key file."""
         root = policy(
@@ -273,8 +320,8 @@ class TestPolicies:
         """Where the variable that the policy names is not set, init asks twice and other commands once."""
         policy("repository: {passphrase_env: NOT_SET}\nencryption: {at_rest: {key_storage: passphrase}}")
         monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-        monkeypatch.setattr(init, "ask_passphrase", lambda _prompt: "typed")
-        monkeypatch.setattr("coffer.cli.opening.ask_passphrase", lambda _prompt: "typed")
+        monkeypatch.setattr(init, "ask_passphrase", lambda _prompt: "typed in")
+        monkeypatch.setattr("coffer.cli.opening.ask_passphrase", lambda _prompt: "typed in")
         assert 0 == coffer("init").code
         assert 0 == coffer("snapshots").code
 
