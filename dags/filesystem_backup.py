@@ -37,6 +37,8 @@ deep to check afterwards. Running it twice does no harm: the second run stores o
 
 - **plan skipped**, "outside the backup window": nothing to do. The run came late, as after switching the DAG on by day.
   By hand: *Run outside the backup window*.
+- **plan failed**, "unknown key": the conf of the run holds a key that the form does not know. Its log names the nearest
+  one.
 - **snapshot failed** with wrong-key or key-file: the HINT in its log says which file is meant. The connection
   *coffer_default* goes before the policy.
 - **snapshot failed**, "the time given to it is over": trigger it with *Run outside the backup window*, or give it more

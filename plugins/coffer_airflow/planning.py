@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -22,6 +23,7 @@ from coffer_airflow.failures import told_to_airflow
 log = logging.getLogger(__name__)
 
 BY_HAND = "manual"
+FORM = ("sources", "ignore_window", "force_read", "check")  # what the trigger form of the DAG asks
 # A run that ends itself leaves this much of its time for the checkpoint and the tasks behind it [part of the whole].
 _RESERVE = 0.02
 
@@ -63,7 +65,13 @@ def plan_checks(snapshots: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def plan_run(*, params: Mapping[str, Any], dag_run: Any, logical_date: datetime | None = None) -> list[dict[str, Any]]:
-    """Plan a run by the policy as it is now; the names of the arguments are those of Airflow's context."""
+    """Plan a run by the policy as it is now; the names of the arguments are those of Airflow's context.
+
+    Raises:
+        AirflowFailException: The run's conf has a key that the form does not know, or as `plan_snapshots`.
+        AirflowSkipException: As `plan_snapshots`.
+    """
+    refuse_unknown_keys(getattr(dag_run, "conf", None) or {})
     with told_to_airflow(log):
         return plan_snapshots(
             policy_of_dags(),
@@ -72,6 +80,22 @@ def plan_run(*, params: Mapping[str, Any], dag_run: Any, logical_date: datetime 
             now=utc_from_ns(SYSTEM_CLOCK.now_ns()),
             params=params,
         )
+
+
+def refuse_unknown_keys(conf: Mapping[str, Any]) -> None:
+    """Refuse what the form does not ask: Airflow passes it over, and `ignore_windows` would do nothing unnoticed.
+
+    Raises:
+        AirflowFailException: A key is unknown; the message names it and the one that was probably meant.
+    """
+    unknown = sorted(set(conf) - set(FORM))
+    if not unknown:
+        return
+    meant = {key: get_close_matches(key, FORM, n=1) for key in unknown}
+    told = ", ".join(f"{key!r}" + (f" (did you mean {near[0]!r}?)" if near else "") for key, near in meant.items())
+    raise AirflowFailException(
+        f"conf of the run: unknown key {told}\nHINT: the keys are {', '.join(FORM)}. Nothing was backed up."
+    )
 
 
 def summarise(snapshots: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from coffer.verification.compare import compare_trees
 from coffer_airflow.dag_defaults import policy_of_dags
 from coffer_airflow.operators import RestoreOperator
+from coffer_airflow.planning import FORM
 from tests.harness.airflow_runs import run_dag
 from tests.harness.installation import closed_window
 
@@ -37,6 +38,18 @@ def test_the_form_chooses_sources(filesystem_backup):
     _, returned, _ = run_dag(filesystem_backup, ignore_window=True, sources=["site"])
     assert ["site"] == [snapshot["source"] for snapshot in returned["snapshot"]]
     assert ["structure"] == [check["depth"] for check in returned["check"]]
+
+
+def test_a_misspelt_key_of_the_conf_fails_the_plan(filesystem_backup):
+    """It is not passed over: nothing is backed up, and nothing is tried again."""
+    state, returned, states = run_dag(filesystem_backup, ignore_window=True, source=["site"])
+    assert ("failed", ["failed"]) == (state, states["plan"])
+    assert "snapshot" not in returned
+
+
+def test_the_form_asks_what_the_plan_knows(filesystem_backup):
+    """A field that is added to the form is added to the keys that a run may be given."""
+    assert set(FORM) == set(filesystem_backup.params)
 
 
 def test_a_second_run_stores_only_its_record(filesystem_backup):

@@ -127,6 +127,21 @@ def test_the_task_plans_by_the_policy_of_its_time(installation):
     assert [("docs", True)] == [(entry["source"], entry["force_read"]) for entry in planned]
 
 
+def test_a_key_of_the_conf_that_the_form_does_not_know_is_refused(installation):
+    """By `airflow dags trigger --conf` anything can be said: a mistyped key would be passed over in silence."""
+    run = SimpleNamespace(run_type="manual", conf={"ignore_windows": True, "zzz": 1, "force_read": True})
+    said = r"unknown key 'ignore_windows' \(did you mean 'ignore_window'\?\), 'zzz'\nHINT: the keys are sources, "
+    with pytest.raises(AirflowFailException, match=said):
+        plan_run(params={"ignore_window": True}, dag_run=run)
+
+
+@pytest.mark.parametrize("conf", [None, {}, {"sources": ["docs"], "ignore_window": True}])
+def test_a_conf_of_known_keys_is_taken(installation, conf):
+    """Also none at all, as a scheduled run has it."""
+    run = SimpleNamespace(run_type="manual", conf=conf)
+    assert ["docs"] == [e["source"] for e in plan_run(params={"sources": ["docs"], "ignore_window": True}, dag_run=run)]
+
+
 def test_totals_are_sums():
     """The report adds up counts and sizes, and is complete only if every snapshot is."""
     counts = {"files": 2, "size_bytes": 10, "read_bytes": 10, "stored_bytes": 5, "warnings_count": 0}
