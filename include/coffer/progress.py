@@ -11,10 +11,11 @@ class Progress:
 
     Attributes:
         phase: What is being done, in a word or two.
-        files_done: Files finished.
-        bytes_done: Their content, read or found unchanged [bytes].
+        files_done: Entries finished: files, links and folders; a restore counts no folders.
+        bytes_done: The content of the files, read or found unchanged [bytes].
         bytes_stored: What was added to the store, or written to the target [bytes].
-        files_total, bytes_total: How much there will be, where it is known (from the run before), else 0.
+        files_total, bytes_total: How many regular files, and how much, there will be, where it is known (from the run
+            before), else 0.
         current: The path at hand, for people.
     """
 

@@ -56,9 +56,9 @@ class ProgressLog:
 
 
 def describe(progress: Progress) -> str:
-    """Return how far a run is, in one line without paths: ``backing up: 1200 of about 48000 files, 31.0 MiB, ...``."""
-    files = f"{progress.files_done} of about {progress.files_total}" if progress.files_total else progress.files_done
+    """Return how far a run is, in one line without paths: ``backing up: 1200 entries, 31.0 MiB, ...``."""
     size = human_size(progress.bytes_done)
     if progress.bytes_total:
         size += f" of about {human_size(progress.bytes_total)}"
-    return f"{progress.phase or 'starting'}: {files} files, {size}, {human_size(progress.bytes_stored)} written"
+    written = human_size(progress.bytes_stored)
+    return f"{progress.phase or 'starting'}: {progress.files_done} entries, {size}, {written} written"

@@ -72,12 +72,12 @@ class Meter:
         return (self.progress.bytes_total - self.progress.bytes_done) / rate
 
     def figures(self) -> str:
-        """Return files, bytes, speed and remaining time in one line."""
+        """Return entries, bytes, speed and remaining time in one line."""
         progress = self.progress
         size = human_size(progress.bytes_done)
         if self.share is not None:
             size += f" of {human_size(progress.bytes_total)}"
-        parts = [count_of(progress.files_done, "file"), size, human_rate(self.rate_bytes_per_s)]
+        parts = [count_of(progress.files_done, "entry", "entries"), size, human_rate(self.rate_bytes_per_s)]
         if self.remaining_s is not None:
             parts.append(f"{human_duration(self.remaining_s)} left")
         return ", ".join(parts)

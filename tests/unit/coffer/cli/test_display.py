@@ -40,7 +40,7 @@ class TestFigures:
     def test_share_speed_and_remaining_time(self, meter):
         """Four of ten done at one a second: six seconds are left."""
         assert (0.4, 1 << 20, 6.0) == (meter.share, meter.rate_bytes_per_s, meter.remaining_s)
-        assert "1,234 files, 4.0 MiB of 10.0 MiB, 1.0 MiB/s, 6.00 s left" == meter.figures()
+        assert "1,234 entries, 4.0 MiB of 10.0 MiB, 1.0 MiB/s, 6.00 s left" == meter.figures()
 
     def test_the_speed_is_that_of_the_last_seconds(self, meter):
         """After half a minute without progress the speed is nought, and no time is promised."""
@@ -55,7 +55,7 @@ class TestFigures:
         for total in (0, 1):
             meter.progress.bytes_total = total
             assert (None, None) == (meter.share, meter.remaining_s)
-            assert "1,234 files, 4.0 MiB, 1.0 MiB/s" == meter.figures()
+            assert "1,234 entries, 4.0 MiB, 1.0 MiB/s" == meter.figures()
 
     def test_the_first_look_has_no_speed(self):
         """Two looks are needed to tell one."""
@@ -164,7 +164,7 @@ def test_a_bar_is_drawn_on_a_real_terminal_four_times_a_second(coffer, repo, tre
     os.close(control)
     assert 0 == started.returncode, screen
     assert out.startswith("snapshot ")
-    frames = re.findall(rb"\d files?, [\d.]+ MiB.*?, [\d.]+ \S+/s", screen)
+    frames = re.findall(rb"\d entr(?:y|ies), [\d.]+ MiB.*?, [\d.]+ \S+/s", screen)
     assert len(frames) >= 6  # the limit makes it last more than two seconds; half a second passes before the first
     assert b"\x1b[?25l" in screen[:10]
     assert b"\x1b[?25h" in screen[-40:]  # the cursor is back, and the bar's lines are cleared

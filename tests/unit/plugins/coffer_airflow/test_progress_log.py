@@ -39,7 +39,7 @@ def test_lines_come_until_the_block_ends(log):
     with ProgressLog(log, progress, interval_s=0.01):
         assert kept.reached.wait(10)
     log.removeHandler(kept)
-    assert kept.lines[0].startswith("backing up: 7 files, 0 B, 0 B written, ")
+    assert kept.lines[0].startswith("backing up: 7 entries, 0 B, 0 B written, ")
     assert "coffer-progress" not in [thread.name for thread in threading.enumerate()]
 
 
@@ -52,5 +52,5 @@ def test_an_error_in_the_block_passes(log):
 def test_a_line_tells_totals_where_they_are_known():
     """Done of how much, and what was written; no path, since a name may be nobody's business."""
     progress = Progress("backing up", 10, 2048, 1024, 100, 4096, b"/secret/name")
-    assert "backing up: 10 of about 100 files, 2.0 KiB of about 4.0 KiB, 1.0 KiB written" == describe(progress)
-    assert describe(Progress()).startswith("starting: 0 files")
+    assert "backing up: 10 entries, 2.0 KiB of about 4.0 KiB, 1.0 KiB written" == describe(progress)
+    assert describe(Progress()).startswith("starting: 0 entries")
