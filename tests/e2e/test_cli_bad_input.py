@@ -258,6 +258,15 @@ def test_a_store_that_may_not_be_written(locked):
     assert before == state(locked / "repo")
 
 
+def test_a_new_repository_where_nothing_may_be_written(place):
+    """Exit code 1, the folder and the right that is missing by name; no key file is left behind."""
+    (place / "locked").mkdir(mode=0o555)
+    code, line, hint = run_program("init", place / "locked" / "repo", preexec=without_override).fault()
+    assert (1, f"folder {place}/locked: you have no right to write it") == (code, line)
+    assert f"the right to write {place}/locked" in hint
+    assert [] == list((place / "locked").iterdir())
+
+
 def test_a_source_that_may_not_be_read(place):
     """A path that cannot be listed at all is an error; a file within it that cannot be read, a warning and 3."""
     (place / "tree" / "b.bin").chmod(0)

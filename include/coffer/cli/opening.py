@@ -26,7 +26,7 @@ from coffer.cli.paths import user_path
 from coffer.cli.run import Run
 from coffer.config.unlocking import policy_unlocker, read_passphrase_file
 from coffer.crypto.kek import KIND_PASSPHRASE, KeyFileUnlocker, PassphraseUnlocker, Unlocker
-from coffer.errors import UsageError
+from coffer.errors import BackendLocationError, PolicyInvalidError, UsageError
 from coffer.repository.heads import HeadStore
 from coffer.repository.repository import Repository
 from coffer.repository.settings import read_settings
@@ -126,12 +126,27 @@ def open_repository(run: Run) -> Repository:
         CofferError: It cannot be opened.
     """
     place = find_place(run)
-    store = open_store(run, place)
+    try:
+        store = open_store(run, place)
+    except BackendLocationError as error:
+        if _is_a_location_of_the_policy(run, place):
+            error.hint = f"The policy has a location of that name: give --location {place.location} instead of --repo."
+        raise
     try:
         return Repository.open(store, unlocker_of(run, place, store), heads=head_store(place))
     except BaseException:
         store.close()
         raise
+
+
+def _is_a_location_of_the_policy(run: Run, place: Place) -> bool:
+    """Say whether a folder that cannot be opened was written as a word that is the name of one of the policy's."""
+    if place.policy is not None or "/" in str(place.location) or not _has_policy():
+        return False
+    try:
+        return any(location.name == place.location for location in run.load_policy().locations)
+    except PolicyInvalidError:
+        return False  # a broken policy is not what the user asked about
 
 
 def unlocker_of(run: Run, place: Place, store: Backend) -> Unlocker:

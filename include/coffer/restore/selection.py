@@ -172,7 +172,8 @@ class Selection:
 
     def _not_there(self, path: bytes, snapshot: Snapshot) -> PathNotInSnapshotError:
         """Return the error, with the names that are most like the first component that is missing."""
-        from difflib import get_close_matches  # only a path that is wrong pays for it
+        import shlex  # only a path that is wrong pays for these
+        from difflib import get_close_matches
 
         parts = path.split(b"/")
         depth = next(n for n in range(1, len(parts) + 1) if not self._is_there(b"/".join(parts[:n])))
@@ -180,9 +181,14 @@ class Selection:
         names = [os.fsdecode(name) for name in self._names_in(folder)]
         prefix = os.fsdecode(folder) + "/" if folder else ""
         near = [prefix + name for name in get_close_matches(os.fsdecode(parts[depth - 1]), names, _NEAREST)]
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else None
+        if depth == len(parts) == 1:  # a name alone, or something at the top
+            find = f"'coffer find {shlex.quote(os.fsdecode(path))} {snapshot.id}' tells where a file of that name is."
+            hint = f"{hint} " if hint else "Paths are seen from the snapshot's root: "
+            hint += find
         return PathNotInSnapshotError(
             f"path {os.fsdecode(path)!r}: not in snapshot {snapshot.id}",
-            hint=f"Did you mean {' or '.join(map(repr, near))}?" if near else None,
+            hint=hint,
             nearest=near,
         )
 

@@ -26,7 +26,7 @@ from coffer.cli.run import Run
 from coffer.cli.text import path_text
 from coffer.config.unlocking import policy_unlocker
 from coffer.crypto.kek import KeyFileUnlocker, PassphraseUnlocker, Unlocker, write_new_key_file
-from coffer.errors import BackendLocationError, KeyFileError, RepositoryExistsError, UsageError
+from coffer.errors import BackendAccessError, BackendLocationError, KeyFileError, RepositoryExistsError, UsageError
 from coffer.repository.repository import Repository
 from coffer.repository.settings import NAME as SETTINGS_NAME
 
@@ -78,6 +78,7 @@ def make_repository(run: Run, repository: str | None, passphrase: bool) -> Outco
         run.where["repo"] = repository
     place = find_place(run)
     _require_empty(place.folder)
+    _require_rights(place.folder, "make the repository there")
     key = _key(run, place, ask=passphrase)
     try:
         made = _create(run, place, key)
@@ -127,6 +128,28 @@ def _require_empty(folder: Path) -> None:
         )
 
 
+_RIGHTS = ((os.R_OK, "read"), (os.W_OK, "write"), (os.X_OK, "enter"))
+
+
+def _require_rights(wanted: Path, purpose: str) -> None:
+    """Refuse where the folder, or the nearest above it that is there, lacks a right; said before anything is made.
+
+    Raises:
+        BackendAccessError: A right is missing; the message names the folder and the rights.
+    """
+    folder = next(path for path in (wanted, *wanted.parents) if os.path.lexists(path))
+    # Of folders above only the entries are made: to list them is not needed.
+    needed = _RIGHTS if folder == wanted else _RIGHTS[1:]
+    missing = [word for right, word in needed if not os.access(folder, right)]
+    if folder.is_dir() and missing:
+        rights = " and ".join(missing)
+        raise BackendAccessError(
+            f"folder {folder}: you have no right to {rights} it",
+            hint=f"To {purpose}, user {os.geteuid()} needs the right to {rights} {folder}: give it (chmod, chown), or"
+            " choose another folder. On a disk that is mounted read-only nobody has it.",
+        )
+
+
 def _key(run: Run, place: Place, *, ask: bool) -> _Key:
     """Return the key as options, environment and policy say, in this order; a key file is made where there is none."""
     if ask:
@@ -167,6 +190,7 @@ def _key_file(path: Path, place: Place) -> _Key:
         )
     if os.path.lexists(path):
         return _Key(KeyFileUnlocker.load(path), path)
+    _require_rights(path.parent, f"write the key file {path}")
     return _Key(write_new_key_file(path), path, is_new=True)
 
 

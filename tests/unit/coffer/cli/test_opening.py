@@ -54,6 +54,19 @@ class TestPlaces:
         code, line, _ = coffer("snapshots", "--location", "moon").fault()
         assert (2, "location 'moon': the policy has primary") == (code, line)
 
+    def test_a_location_of_the_policy_given_as_a_folder_leads_to_its_option(self, coffer, tmp_path, monkeypatch):
+        """--repo NAME looks for a folder of that name; the hint says which option takes a name."""
+        (tmp_path / "p.yaml").write_text("sources: []\n")
+        monkeypatch.setenv("COFFER_POLICY", str(tmp_path / "p.yaml"))
+        monkeypatch.chdir(tmp_path)
+        code, line, hint = coffer("snapshots", "--repo", "primary").fault()
+        assert (1, f"store file://{tmp_path}/primary: the folder does not exist") == (code, line)
+        assert "--location primary" in hint
+        for word in ("moon", "./primary"):
+            assert "--location" not in coffer("snapshots", "--repo", word).fault()[2]
+        (tmp_path / "p.yaml").write_text("sources: [\n")
+        assert "--location" not in coffer("snapshots", "--repo", "primary").fault()[2]
+
     @pytest.mark.parametrize("location", ["s3://bucket", "ftp://user:secret@host/x", "file://host/x"])
     def test_a_place_of_another_kind_is_refused_without_its_password(self, coffer, location):
         """Object stores come later; no address is shown that may hold a password."""
@@ -88,7 +101,7 @@ class TestKeys:
 
     def test_a_passphrase_is_asked_for_only_on_a_terminal(self, coffer, tmp_path, monkeypatch):
         """Without one the run fails at once; with one the words that are typed open it."""
-        monkeypatch.setenv("COFFER_PASSPHRASE", "words")
+        monkeypatch.setenv("COFFER_PASSPHRASE", "some words")
         coffer("init", tmp_path / "repo")
         monkeypatch.delenv("COFFER_PASSPHRASE")
         monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)

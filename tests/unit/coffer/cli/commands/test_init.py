@@ -191,6 +191,33 @@ def test_an_interrupted_init_takes_its_key_back(coffer, tmp_path, monkeypatch):
     assert not (tmp_path / "repo.key").exists()
 
 
+@pytest.mark.parametrize(("named", "lacking"), [("locked/repo", "locked"), ("locked/a/repo", "locked"), ("own", "own")])
+def test_a_folder_without_the_right_is_named_with_the_right(coffer, tmp_path, monkeypatch, named, lacking):
+    """The folder that refuses, the right that is missing, and who needs it; nothing is made."""
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "own").mkdir()
+    real = os.access
+    closed = {tmp_path / "locked", tmp_path / "own"}
+    monkeypatch.setattr(
+        os, "access", lambda path, right: real(path, right) and not (path in closed and right == os.W_OK)
+    )
+    code, line, hint = coffer("init", tmp_path / named).fault()
+    assert (1, f"folder {tmp_path / lacking}: you have no right to write it") == (code, line)
+    assert f"user {os.geteuid()} needs the right to write {tmp_path / lacking}" in hint
+    assert ["locked", "own"] == sorted(path.name for path in tmp_path.rglob("*"))
+
+
+def test_a_key_in_a_folder_without_the_right_is_named_too(coffer, tmp_path, monkeypatch):
+    """The repository could be made, its key file could not."""
+    (tmp_path / "keys").mkdir()
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, right: real(path, right) and path != tmp_path / "keys")
+    code, line, hint = coffer("init", tmp_path / "repo", "--key-file", tmp_path / "keys" / "k").fault()
+    assert (1, f"folder {tmp_path / 'keys'}: you have no right to read and write and enter it") == (code, line)
+    assert f"To write the key file {tmp_path / 'keys' / 'k'}" in hint
+    assert not (tmp_path / "repo").exists()
+
+
 class TestPassphrases:
     def test_a_file_gives_the_passphrase(self, coffer, tmp_path):
         """--passphrase-file makes a repository that the same words open, and no key file."""
