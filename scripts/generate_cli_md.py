@@ -6,13 +6,12 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
+from generated_page import write_or_compare
 
 from coffer.cli.application import COMMANDS
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 HEAD = """# The command line
 
 Made by `make docs` from `include/coffer/cli/`; do not edit (the text above the commands is in
@@ -76,15 +75,32 @@ their codes. Results are on standard output, so that they can be piped; progress
 
 ## Progress
 
-On a terminal a run that lasts longer than half a second shows a bar: files, bytes, speed, and the time left where the
-size of the whole is known. Elsewhere a line is written every 30 seconds. `--quiet` shows neither, and `--json` only the
-bar. File names are shown with everything that is not printable escaped.
+On a terminal a run that lasts longer than half a second shows a bar: entries (files, links and folders), bytes, speed,
+and the time left where the size of the whole is known. Elsewhere a line is written every 30 seconds. `--quiet` shows
+neither, and `--json` only the bar. File names are shown with everything that is not printable escaped.
 
 ## Stopping
 
 The first Ctrl-C, SIGTERM or hang-up lets a backup write a checkpoint, a restore finish the files at hand, and other
 commands end. The next backup of the same source goes on from the checkpoint. A second signal ends the run at once; what
 was stored is found again then too. The exit code is 1.
+
+## After a restore
+
+Files that a restore has finished are whole. As after any copy, the system writes them to the disk in its own time: a
+power cut within about half a minute may take some of them. `--durable`, and `--verify` which implies it, ends only when
+everything is on the disk. It flushes the target's file system once. Measured on a virtual disk, median of 5: 5,000
+files of 4 KiB took 0.65 s instead of 0.17 s, one file of 512 MiB 0.36 s instead of 0.21 s. A slow disk takes as long as
+it needs to write what was restored.
+
+A restore that is killed (`kill -9`, a power cut) leaves up to one unfinished file per thread, and those of the large
+files at hand, named `.coffer-` with 16 hex digits and `.part`, mode 0600. They are no part of the snapshot, and a later
+restore does not touch them. When no restore into that folder runs, this shows them, and with `-delete` at its end
+removes them:
+
+```
+find DIR -xdev -type f -user "$(id -un)" -regextype posix-extended -regex '.*/\\.coffer-[0-9a-f]{16}\\.part'
+```
 
 ## JSON
 
@@ -117,20 +133,8 @@ EVERYWHERE = frozenset({"as_json", "quiet", "verbose", "repo", "location", "key_
 
 
 def main() -> int:
-    """Write or compare the page.
-
-    Returns:
-        int: 0 written or equal, 1 out of date (only with `--check`; nothing is written then).
-    """
-    text = render()
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text, encoding="utf-8")
-        return 0
-    if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text:
-        return 0
-    print("docs/cli.md is not what include/coffer/cli/ says", file=sys.stderr)
-    print("HINT: run make docs", file=sys.stderr)
-    return 1
+    """Write or compare the page; see `write_or_compare`."""
+    return write_or_compare("cli.md", render(), made_from="include/coffer/cli/")
 
 
 def render() -> str:

@@ -9,15 +9,15 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 from typing import Any
+
+from generated_page import write_or_compare
 
 from coffer.config.base import PolicyModel
 from coffer.config.describe import Entry, describe, walk
 from coffer.config.notes import PENDING
 from coffer.config.policy import Policy
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 HEAD = """# Configuration
 
 Made by `make docs` from the models in `include/coffer/config/`; do not edit.
@@ -64,20 +64,8 @@ These keys are read and checked, so that a policy need not change later, and hav
 
 
 def main() -> int:
-    """Write or compare the page.
-
-    Returns:
-        int: 0 written or equal, 1 out of date (only with `--check`; nothing is written then).
-    """
-    text = render()
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text, encoding="utf-8")
-        return 0
-    if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text:
-        return 0
-    print("docs/configuration.md is not what include/coffer/config/ says", file=sys.stderr)
-    print("HINT: run make docs", file=sys.stderr)
-    return 1
+    """Write or compare the page; see `write_or_compare`."""
+    return write_or_compare("configuration.md", render(), made_from="include/coffer/config/")
 
 
 def render() -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from pathlib import Path
+
+from generated_page import write_or_compare
 
 from coffer import errors
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "errors.md"
 HEAD = """# Errors
 
 Made by `make docs` from `include/coffer/errors.py`; do not edit.
@@ -24,20 +24,8 @@ ROW_HEAD = "\n| code | class | try again | when | what to do |\n|---|---|---|---
 
 
 def main() -> int:
-    """Write or compare the page.
-
-    Returns:
-        int: 0 written or equal, 1 out of date (only with `--check`; nothing is written then).
-    """
-    text = render()
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text, encoding="utf-8")
-        return 0
-    if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text:
-        return 0
-    print("docs/errors.md is not what include/coffer/errors.py says", file=sys.stderr)
-    print("HINT: run make docs", file=sys.stderr)
-    return 1
+    """Write or compare the page; see `write_or_compare`."""
+    return write_or_compare("errors.md", render(), made_from="include/coffer/errors.py")
 
 
 def render() -> str:

@@ -9,6 +9,7 @@ Everything is done relative to `folders`, descriptors below the target that foll
 from coffer.restore.execute import restore
 from coffer.restore.plan import plan_restore
 from coffer.restore.spec import Overwrite, PlannedEntry, RestoreFailure, RestoreOptions, RestoreResult
+from coffer.restore.target import taken_back_unused
 
 __all__ = [
     "Overwrite",
@@ -18,4 +19,5 @@ __all__ = [
     "RestoreResult",
     "plan_restore",
     "restore",
+    "taken_back_unused",
 ]

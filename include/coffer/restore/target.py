@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from coffer.errors import RestoreTargetError
+from coffer.errors import RestoreTargetError, UsageError
 from coffer.repository.repository import Repository
 from coffer.restore.spec import Overwrite
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # the path is resolved: a link there is a new one
+
+
+@contextmanager
+def taken_back_unused(target: Path) -> Iterator[None]:
+    """Take back the target folder, and the parents made for it, where the restore within turns out to want nothing.
+
+    Only folders that were not there before, and only while they are empty: what is in them stays. The error goes on.
+    """
+    path = Path(os.path.realpath(target))
+    missing = list(takewhile(lambda folder: not os.path.lexists(folder), (path, *path.parents)))
+    try:
+        yield
+    except UsageError:
+        try:
+            for folder in missing:
+                folder.rmdir()
+        except OSError:  # not made, or somebody put something into it meanwhile
+            pass
+        raise
 
 
 class Target:

@@ -14,7 +14,7 @@ from coffer.errors import RestoreIncompleteError, UsageError
 from coffer.progress import Progress
 from coffer.repository.concern import Concern
 from coffer.repository.repository import Repository
-from coffer.restore import Overwrite, RestoreFailure, RestoreOptions, RestoreResult, restore
+from coffer.restore import Overwrite, RestoreFailure, RestoreOptions, RestoreResult, restore, taken_back_unused
 from coffer.units import human_size
 from coffer_airflow.hooks.repository import RepositoryHook
 from coffer_airflow.operators.base import RepositoryOperator, Result
@@ -46,6 +46,7 @@ class RestoreOperator(RepositoryOperator):
         overwrite: ``never``, ``changed`` or ``always``: what to do with files that are there.
         dry_run: Plan and count, write nothing.
         verify: Read every restored file again and compare it with the snapshot.
+        durable: Succeed only when everything is on the target's disks; `verify`, which is on by itself, implies it.
         fail_on_warnings: Fail the task on warnings too.
         **kwargs: Those of `RepositoryOperator`, and Airflow's own.
     """
@@ -71,6 +72,7 @@ class RestoreOperator(RepositoryOperator):
         overwrite: str | None = None,
         dry_run: bool = False,
         verify: bool = True,
+        durable: bool = False,
         fail_on_warnings: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -83,6 +85,7 @@ class RestoreOperator(RepositoryOperator):
         self.overwrite = overwrite
         self.only_plan = dry_run  # BaseOperator has a method `dry_run`
         self.verify = verify
+        self.durable = durable
         self.fail_on_warnings = fail_on_warnings
 
     def work(self, repo: Repository, hook: RepositoryHook, progress: Progress, context: Context) -> Result:
@@ -97,7 +100,8 @@ class RestoreOperator(RepositoryOperator):
         for concern in concerns:
             self.log.warning("%s: %s", concern.code, concern.message)
         self.log.info("restoring snapshot %s of %r to %s", snapshot.id, snapshot.source, self.target)
-        result = restore(repo, snapshot, Path(self.target), options=options, progress=progress, stop=self._stop)
+        with taken_back_unused(Path(self.target)):
+            result = restore(repo, snapshot, Path(self.target), options=options, progress=progress, stop=self._stop)
         return self._told(result)
 
     def _goes_on(self, context: Context) -> bool:
@@ -129,6 +133,7 @@ class RestoreOperator(RepositoryOperator):
             overwrite=overwrite,
             dry_run=self.only_plan,
             verify=self.verify,
+            durable=self.durable,
             workers=hook.policy.performance.max_workers if hook.policy is not None else 0,
         )
 

@@ -28,6 +28,7 @@ from coffer.restore import (
     RestoreResult,
     plan_restore,
     restore,
+    taken_back_unused,
 )
 from coffer.units import human_duration, human_rate, human_size
 
@@ -50,6 +51,7 @@ _OVERWRITE = tuple(choice.value for choice in Overwrite)
             " or all.",
         ),
         flag("--dry-run", "-n", help="Show what would be done, and write nothing."),
+        flag("--durable", help="End only when everything is on the target's disks; --verify implies it."),
         flag("--verify", help="Read every restored file again and compare it with the snapshot."),
         option("--workers", metavar="N", type=click.IntRange(min=0), default=0, help="Threads; 0 is one per core."),
     ),
@@ -60,7 +62,8 @@ def restore_files(run: Run, snapshot: str, target: str, workers: int, **given: A
     The file /srv/a of the snapshot becomes DIR/srv/a. DIR must be new or empty unless --overwrite is given. Nothing is
     written outside of DIR.
 
-    Ends with 3 if something could not be restored as it was; all the rest is.
+    Ends with 3 if something could not be restored as it was; all the rest is. With 2, and no folder made, if --include
+    fits nothing in the snapshot.
     """
     options = RestoreOptions(
         paths=tuple(pattern_bytes(path) for path in given["path"]),
@@ -69,6 +72,7 @@ def restore_files(run: Run, snapshot: str, target: str, workers: int, **given: A
         overwrite=Overwrite(given["overwrite"]) if given["overwrite"] else None,
         dry_run=given["dry_run"],
         verify=given["verify"],
+        durable=given["durable"],
         workers=workers,
     )
     started_s = SYSTEM_CLOCK.monotonic_s()
@@ -79,7 +83,7 @@ def restore_files(run: Run, snapshot: str, target: str, workers: int, **given: A
         return _plan(run, repo, found, folder, options)
     progress = Progress(phase="restoring")
     run.stops_softly = True
-    with Display(run, progress):
+    with Display(run, progress), taken_back_unused(folder):
         result = restore(repo, found, folder, options=options, progress=progress, stop=run.stop)
     return _outcome(run, result, SYSTEM_CLOCK.monotonic_s() - started_s)
 

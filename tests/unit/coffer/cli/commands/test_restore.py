@@ -167,3 +167,32 @@ def test_a_pattern_that_nothing_fits_is_a_usage_error(coffer, repo, tree, tmp_pa
         assert (2, True) == (code, line.startswith("include 'typo.txt': nothing in snapshot "))
     ended = coffer("restore", "latest", "-t", tmp_path / "out", "--include", "typo.txt", "--dry-run", "--json")
     assert (2, []) == (ended.code, ended.result["plan"])
+
+
+def test_a_pattern_that_nothing_fits_leaves_no_folder(coffer, backed_up, tmp_path):
+    """The target and the folders above it that were made for it are taken back; what was there stays."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "empty").mkdir()
+    for target in ("new", "there/a/b", "there/empty"):
+        code, line, _ = coffer("restore", "latest", "-t", tmp_path / target, "--include", "typo.txt").fault()
+        assert (2, True) == (code, line.startswith("include 'typo.txt': nothing in snapshot "))
+    assert not (tmp_path / "new").exists()
+    assert ["empty"] == [path.name for path in (tmp_path / "there").iterdir()]
+
+
+def test_the_name_of_a_file_alone_leads_to_find(coffer, backed_up, tmp_path):
+    """--path wants the whole path: the hint is a command that finds it, as it stands."""
+    code, line, hint = coffer("restore", "latest", "-t", tmp_path / "out", "--path", "b.txt").fault()
+    assert (2, True) == (code, line.startswith("path 'b.txt': not in snapshot "))
+    words = hint.partition("'coffer find ")[2].partition("'")[0].split()
+    assert f"{backed_up}/docs/b.txt" in coffer("find", *words).out
+
+
+def test_durable_is_passed_on(coffer, backed_up, tmp_path, monkeypatch):
+    """The restore that is asked for it flushes, the other one does not."""
+    flushed = []
+    monkeypatch.setattr("coffer.restore.execute.flush_file_systems", flushed.append)
+    assert 0 == coffer("restore", "latest", "-t", tmp_path / "1").code
+    assert [] == flushed
+    assert 0 == coffer("restore", "latest", "-t", tmp_path / "2", "--durable").code
+    assert 1 == len(flushed)

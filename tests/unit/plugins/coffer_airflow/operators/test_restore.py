@@ -120,6 +120,7 @@ def test_a_try_that_was_refused_makes_no_later_one_overwrite(stored, target):
         ({"target": "relative/folder"}, "is relative"),
         ({"snapshot": "latest:nothing"}, "snapshot-not-found: "),
         ({"paths": ["/not/in/there"]}, "path-not-in-snapshot: "),
+        ({"include": ["typo.txt"]}, "usage: include 'typo.txt': nothing in snapshot"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused(stored, target, options, message):
@@ -135,3 +136,12 @@ def test_what_cannot_be_restored_fails_the_task(stored, target):
         path.unlink()
     with pytest.raises(AirflowFailException):
         restore(target)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_durable_is_passed_on(stored, target, monkeypatch, durable):
+    """Without reading back, the files are flushed only where that was asked for."""
+    flushed = []
+    monkeypatch.setattr("coffer.restore.execute.flush_file_systems", flushed.append)
+    restore(target, verify=False, durable=durable)
+    assert durable == bool(flushed)
