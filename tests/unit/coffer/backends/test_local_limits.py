@@ -96,7 +96,8 @@ class TestRealLimits:
             unshare == "unshare-is-missing"
             or subprocess.run([*mine, "true"], capture_output=True, check=False).returncode != 0
         ):
-            pytest.skip("this machine lets nobody mount; simulated by TestEveryCallFails on every machine")
+            whom = "only root may mount" if os.geteuid() != 0 else "not even root may mount"
+            pytest.skip(f"{whom} on this machine; simulated by TestEveryCallFails on every machine")
         return mine
 
     def test_a_full_disk_is_a_full_store_and_works_again_with_space(self, tmp_path, namespace):
