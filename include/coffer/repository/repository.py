@@ -39,7 +39,14 @@ PACKS_PREFIX = "packs/"
 
 
 class Repository:
-    """An open repository. Thread-safe for reading; a run writes through one `ChunkWriter`."""
+    """An open repository. Thread-safe for reading; a run writes through one `ChunkWriter`.
+
+    One object serves one backup at a time; backups that run at the same time open the repository once each, in one
+    process or in several. No error comes otherwise. The two would share the index: one finds chunks in packs of the
+    other that no index segment names yet, so its snapshot may stand before the segment does (invariant I2). If the
+    other then dies, readers look those packs up themselves and `check` says "index-incomplete", until a backup adopts
+    them.
+    """
 
     def __init__(
         self, backend: Backend, settings: RepositorySettings, keyring: Keyring, heads: HeadStore | None, clock: Clock
