@@ -109,7 +109,7 @@ class TestKeys:
         assert (2, True) == (code, line.endswith("no passphrase is given"))
         monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
         asked = []
-        monkeypatch.setattr("getpass.getpass", lambda prompt, stream: asked.append(prompt) or "words")
+        monkeypatch.setattr("getpass.getpass", lambda prompt, stream: asked.append(prompt) or "some words")
         assert 0 == coffer("snapshots", "-r", tmp_path / "repo").code
         assert [f"Passphrase of {tmp_path / 'repo'}: "] == asked
 
