@@ -23,6 +23,7 @@ from coffer.restore.folders import Folder, Folders, all_safe, require_safe_folde
 from coffer.restore.ledger import Ledger, WaitingLink
 from coffer.restore.links import Linker
 from coffer.restore.nodes import NodeMaker
+from coffer.restore.pagecache import make_room
 from coffer.restore.placing import PER_FILE, Placer, Plain
 from coffer.restore.plan import summarise
 from coffer.restore.readback import ReadBack, Restored
@@ -285,6 +286,7 @@ class _Run:
                 if file.failed or self.workers.halted:
                     break
                 if chunk_id is not None:
+                    make_room(file.fd, at, length, file.flags)
                     file.hold()
                     try:
                         self.window.add(chunk_id, Part(file, at, offset, length))

@@ -21,11 +21,9 @@ from coffer.restore.attributes import Attributes
 from coffer.restore.decision import Powers, decide
 from coffer.restore.folders import Folder, Folders, look
 from coffer.restore.ledger import Ledger, Xattrs
+from coffer.restore.pagecache import flags_for, write_all, write_at
 from coffer.restore.spec import Action, IssueLog, Overwrite
 
-# Of one write call. Linux fills its page cache in the largest pages that one call covers, which made larger writes up
-# to eight times as dear on a virtual machine (docs/adr/0010).
-WRITE_BYTES = 512 << 10
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 PRIVATE = 0o600  # until owner and mode are set: nobody else reads the content before
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -78,19 +76,21 @@ class LargeFile:
     Attributes:
         folder, name, row, xattrs: As of a small file.
         fd: Open for writing.
+        flags: Of its writes; see `write_at`.
         temporary: The name it has until it is whole.
         action: What was decided of its place.
         failed: Something of it cannot be had: it is given up.
         holders: Parts on their way, and the planner while it adds more.
     """
 
-    __slots__ = ("_lock", "action", "failed", "fd", "folder", "holders", "name", "row", "temporary", "xattrs")
+    __slots__ = ("_lock", "action", "failed", "fd", "flags", "folder", "holders", "name", "row", "temporary", "xattrs")
 
     def __init__(
         self, folder: bytes, name: bytes, row: Row, xattrs: Xattrs, fd: int, temporary: bytes, action: Action
     ) -> None:
         self.folder, self.name, self.row, self.xattrs = folder, name, row, xattrs
         self.fd, self.temporary, self.action = fd, temporary, action
+        self.flags = flags_for(row[SIZE])
         self.failed = False
         self.holders = 1
         self._lock = threading.Lock()
@@ -186,7 +186,7 @@ class FileWriter:
         try:
             try:
                 if size:
-                    _write(fd, memoryview(data)[file.offset : end])
+                    write_all(fd, memoryview(data)[file.offset : end])
                 self.attributes.set_file(fd, file, folder)
             finally:
                 os.close(fd)  # a full quota on a network file system may be told here only
@@ -223,11 +223,8 @@ class FileWriter:
         end = part.offset + part.length
         if end > len(data):
             raise ObjectCorruptError(f"content ends at byte {end} of a chunk of {len(data)} bytes")
-        view = memoryview(data)
-        at = part.at - part.offset
-        done = part.offset
-        while done < end:
-            done += os.pwrite(part.file.fd, view[done : min(done + WRITE_BYTES, end)], at + done)
+        file = part.file
+        file.flags = write_at(file.fd, memoryview(data)[part.offset : end], part.at, file.flags)
         self.tally.written_bytes += part.length
 
     def finish_large(self, file: LargeFile) -> None:
@@ -356,13 +353,6 @@ def refusal(there: os.stat_result) -> str:
 def temporary_name() -> bytes:
     """Return a name that nothing in a folder has [29 bytes]."""
     return b".coffer-" + os.urandom(8).hex().encode() + b".part"
-
-
-def _write(fd: int, view: memoryview) -> None:
-    length = len(view)
-    done = 0
-    while done < length:
-        done += os.write(fd, view[done : done + WRITE_BYTES])
 
 
 def _remove(folder: Folder, name: bytes) -> None:

@@ -7,8 +7,9 @@ import stat
 import pytest
 
 from coffer.errors import RestoreSpaceError, RestoreTargetError
-from coffer.restore import Overwrite
+from coffer.restore import Overwrite, files, pagecache
 from coffer.restore.files import temporary_name
+from coffer.restore.pagecache import RWF_DONTCACHE
 from tests.harness.backups import write_tree
 from tests.harness.restores import assert_restored, landed, names_below, set_times, write_plain_kinds
 
@@ -199,3 +200,20 @@ def test_temporary_names_differ():
     names = {temporary_name() for _ in range(100)}
     assert (100, {29}) == (len(names), {len(name) for name in names})
     assert all(name.startswith(b".coffer-") for name in names)
+
+
+def test_files_that_are_not_kept_in_the_page_cache_are_restored_whole(bench, target, give_back, monkeypatch):
+    """With every file of several chunks past the page cache, content, holes and attributes are the same as ever."""
+    write_plain_kinds(bench.root)
+    bench.back_up()
+    uncached = []
+
+    def write_at(fd, view, at, flags):
+        uncached.append(flags)
+        return pagecache.write_at(fd, view, at, flags)
+
+    monkeypatch.setattr(pagecache, "UNCACHED_FROM_BYTES", 0)
+    monkeypatch.setattr(files, "write_at", write_at)
+    result = give_back(verify=True)
+    assert (0, RWF_DONTCACHE) == (result.exit_code, uncached[0])
+    assert_restored(bench.root, target)
