@@ -5,8 +5,8 @@ import os
 import pytest
 
 from coffer.backends.local import LocalBackend
-from coffer.errors import RestoreTargetError
-from coffer.restore import Overwrite
+from coffer.errors import RestoreSpaceError, RestoreTargetError, UsageError
+from coffer.restore import Overwrite, taken_back_unused
 from tests.harness.backups import Workbench, folder_for_everybody, needs_root, unprivileged, write_tree
 from tests.harness.restores import names_below
 
@@ -121,3 +121,20 @@ def test_a_target_that_changes_under_the_restore_is_refused(bench, target, give_
     with pytest.raises(RestoreTargetError, match=r"was changed|cannot be used"):
         give_back()
     assert names_below(target) == ({"new"} if what == "content" else {"theirs"})
+
+
+def test_a_folder_that_somebody_wrote_into_is_not_taken_back(tmp_path):
+    """Only what is empty is removed, up to the first folder that is not; the error goes on."""
+    with pytest.raises(UsageError), taken_back_unused(tmp_path / "a" / "b" / "c"):
+        (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+        (tmp_path / "a" / "theirs").write_text("x")
+        raise UsageError("nothing is wanted")
+    assert ["theirs"] == [path.name for path in (tmp_path / "a").iterdir()]
+
+
+def test_a_target_of_a_restore_that_failed_otherwise_stays(tmp_path):
+    """A further try goes on in it."""
+    with pytest.raises(RestoreSpaceError), taken_back_unused(tmp_path / "a"):
+        (tmp_path / "a").mkdir()
+        raise RestoreSpaceError("full")
+    assert (tmp_path / "a").is_dir()
