@@ -123,18 +123,26 @@ def test_a_target_that_changes_under_the_restore_is_refused(bench, target, give_
     assert names_below(target) == ({"new"} if what == "content" else {"theirs"})
 
 
+def restore_that_fails(target, error, *, beside=None):
+    """Make the target as a restore does, perhaps with a file of somebody else above it, and fail."""
+    with taken_back_unused(target):
+        target.mkdir(parents=True)
+        if beside is not None:
+            beside.write_text("x")
+        raise error
+
+
 def test_a_folder_that_somebody_wrote_into_is_not_taken_back(tmp_path):
     """Only what is empty is removed, up to the first folder that is not; the error goes on."""
-    with pytest.raises(UsageError), taken_back_unused(tmp_path / "a" / "b" / "c"):
-        (tmp_path / "a" / "b" / "c").mkdir(parents=True)
-        (tmp_path / "a" / "theirs").write_text("x")
-        raise UsageError("nothing is wanted")
+    with pytest.raises(UsageError, match="nothing is wanted"):
+        restore_that_fails(
+            tmp_path / "a" / "b" / "c", UsageError("nothing is wanted"), beside=tmp_path / "a" / "theirs"
+        )
     assert ["theirs"] == [path.name for path in (tmp_path / "a").iterdir()]
 
 
 def test_a_target_of_a_restore_that_failed_otherwise_stays(tmp_path):
     """A further try goes on in it."""
-    with pytest.raises(RestoreSpaceError), taken_back_unused(tmp_path / "a"):
-        (tmp_path / "a").mkdir()
-        raise RestoreSpaceError("full")
+    with pytest.raises(RestoreSpaceError, match="full"):
+        restore_that_fails(tmp_path / "a", RestoreSpaceError("full"))
     assert (tmp_path / "a").is_dir()
