@@ -96,6 +96,7 @@ class Round:
         if self._changing:
             self._source.parent.mkdir(parents=True)
             trees.copy_tree(self._base, self._source)
+            trees.settle()
         trees.warm(self._source)
         for tool in self._tools:
             launch(tool.init())
@@ -113,6 +114,8 @@ class Round:
             trees.touch_all(self._source)
         elif phase == "copied":
             trees.copy_tree(self._source, self._copy)
+        if phase in _CHANGING:
+            trees.settle()
 
     @property
     def _copy(self) -> Path:

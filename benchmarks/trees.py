@@ -17,6 +17,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ GIB = 1024 * MIB
 SMALL_FILES = 200_000
 SMALL_FOLDERS = 2_000
 BIG_FILE_BYTES = 4 * GIB
+_SETTLE_S = 3.0
 PGBENCH_SCALE = 20
 POSTGRES_BIN = Path("/usr/lib/postgresql/15/bin")
 TEXT_SUFFIXES = frozenset(
@@ -220,6 +222,15 @@ def touch_all(root: Path) -> None:
     for path in regular_files(root):
         status = path.stat()
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
+
+
+def settle() -> None:
+    """Wait until what was just written is older than the two seconds within which a time stamp proves nothing.
+
+    Coffer reads such files again by the next backup, since a file may change twice within one tick of its time stamp.
+    A tree that was copied a moment ago is a state of the benchmark's making, and not of a backup that runs at night.
+    """
+    time.sleep(_SETTLE_S)
 
 
 def warm(root: Path) -> None:

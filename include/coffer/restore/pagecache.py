@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import re
 from contextlib import suppress
 
 from coffer.repository.pack import MAX_RAW_BYTES
@@ -18,13 +19,25 @@ UNCACHED_FROM_BYTES = 64 << 20
 # Source: include/uapi/linux/fs.h, since Linux 6.14: write through the page cache, begin to write the pages out at
 # once, and free them when they are on the disk. Python's os module has no name for it.
 RWF_DONTCACHE = 0x80
+# Linux 6.14 could use a page after it was freed, and 6.15 refused the flag ("Disable FOP_DONTCACHE for now due to
+# bugs", May 2025): a restore is the last moment to find out whether a maintainer's branch has the fix.
+_SOUND_FROM = (6, 16)
 _NOT_KNOWN = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 _PAGE_BYTES = mmap.PAGESIZE
 
 
+def is_sound(release: str) -> bool:
+    """Say whether a kernel of this release ("6.18.44-amd64") can be asked to leave pages uncached."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return found is not None and (int(found[1]), int(found[2])) >= _SOUND_FROM
+
+
+_IS_SOUND = is_sound(os.uname().release)
+
+
 def flags_for(size_bytes: int) -> int:
-    """Return the flags for `write_at` of a file that will have this size [bytes]."""
-    return RWF_DONTCACHE if size_bytes >= UNCACHED_FROM_BYTES else 0
+    """Return the flags for `write_at` of a file that will have this size [bytes]; 0 on a kernel that is not sound."""
+    return RWF_DONTCACHE if _IS_SOUND and size_bytes >= UNCACHED_FROM_BYTES else 0
 
 
 def write_all(fd: int, view: memoryview) -> None:

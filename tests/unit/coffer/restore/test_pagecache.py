@@ -8,7 +8,15 @@ import random
 import pytest
 
 from coffer.restore import pagecache
-from coffer.restore.pagecache import RWF_DONTCACHE, UNCACHED_FROM_BYTES, WRITE_BYTES, flags_for, make_room, write_at
+from coffer.restore.pagecache import (
+    RWF_DONTCACHE,
+    UNCACHED_FROM_BYTES,
+    WRITE_BYTES,
+    flags_for,
+    is_sound,
+    make_room,
+    write_at,
+)
 
 PAGE = mmap.PAGESIZE
 PLACES = [
@@ -97,8 +105,32 @@ def test_a_full_disk_is_not_taken_for_a_flag_that_is_not_known(opened, monkeypat
         write_at(opened, memoryview(_content(PAGE)), 0, RWF_DONTCACHE)
 
 
-def test_small_files_stay_in_the_page_cache(opened, asked):
+@pytest.mark.parametrize(
+    ("release", "expected"),
+    [
+        ("6.18.44-amd64", True),
+        ("6.16", True),
+        ("7.0.0-rc1", True),
+        ("6.15.11-arch1", False),
+        ("6.14.0-37-generic", False),
+        ("5.15.0", False),
+        ("custom", False),
+    ],
+)
+def test_only_kernels_without_the_known_defect_are_asked(release, expected):
+    """From 6.16 on the flag is asked for; before, and where the release cannot be read, it is not."""
+    assert expected == is_sound(release)
+
+
+def test_no_flag_on_a_kernel_that_is_not_sound(monkeypatch):
+    """However large the file, an old kernel is not asked."""
+    monkeypatch.setattr(pagecache, "_IS_SOUND", False)
+    assert 0 == flags_for(1 << 40)
+
+
+def test_small_files_stay_in_the_page_cache(opened, asked, monkeypatch):
     """Below the limit no flag is asked for, and no block is reserved."""
+    monkeypatch.setattr(pagecache, "_IS_SOUND", True)
     assert (0, RWF_DONTCACHE) == (flags_for(UNCACHED_FROM_BYTES - 1), flags_for(UNCACHED_FROM_BYTES))
     make_room(opened, 0, PAGE, 0)
     assert 0 == os.fstat(opened).st_size
