@@ -21,6 +21,19 @@ def run():
     return Run("x", as_json=False, quiet=False, verbose=False, where={})
 
 
+@pytest.fixture
+def heard():
+    """No signal is ignored, also where the tests themselves were started by `nohup`."""
+    former = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in former.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_work_that_can_stop_is_asked_to(run, number, capfd):
     """The first signal sets the event and says what happens; the former handler comes back."""
@@ -33,6 +46,7 @@ def test_work_that_can_stop_is_asked_to(run, number, capfd):
     assert "stopping; once more to leave at once" in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_work_that_cannot_stop_is_ended(run, number):
     """A listing has nothing to keep: the signal ends it like Ctrl-C."""

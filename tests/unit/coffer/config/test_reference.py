@@ -21,7 +21,9 @@ def generator():
     """The script that makes the page, as a module."""
     spec = importlib.util.spec_from_file_location("generate", PROJECT / "scripts" / "generate_configuration_md.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PROJECT / "scripts")  # as for a script that is run
+        spec.loader.exec_module(module)
     return module
 
 
