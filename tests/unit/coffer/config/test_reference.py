@@ -65,7 +65,7 @@ def test_check_finds_a_page_that_is_out_of_date(generator, tmp_path, monkeypatch
     """--check compares and rewrites nothing; without it the page is written."""
     target = tmp_path / "configuration.md"
     target.write_text("old")
-    monkeypatch.setattr(generator, "TARGET", target)
+    monkeypatch.setattr(sys.modules[generator.write_or_compare.__module__], "_DOCS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["generate", "--check"])
     assert (1, "old") == (generator.main(), target.read_text())
     assert "HINT: run make docs" in capsys.readouterr().err
