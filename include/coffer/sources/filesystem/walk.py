@@ -6,25 +6,27 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import compress
+from operator import attrgetter
 from pathlib import Path
 
 from coffer.errors import SourceMissingError, SourceReadError
-from coffer.repository.blocks import Row
+from coffer.repository.blocks import DEV, INO, MODE, Row
 from coffer.sources.filesystem.filters import CACHE_TAG_NAME, Excludes, is_tagged_cache
 from coffer.sources.filesystem.folder import (
     LIST_FLAGS,
     Identity,
     ListedFolder,
     VanishedError,
-    identity_of,
     open_folder,
 )
 from coffer.sources.filesystem.spec import FilesystemSource, WarningLog
 
 _MAX_PATH_BYTES = 4095  # PATH_MAX of Linux, less the NUL at its end
 _MAX_NAME_BYTES = 255
+_KIND = 0o170000  # of st_mode (stat.S_IFMT, without a call)
 _NO_NAMES: frozenset[bytes] = frozenset()
 
 # A listing by descriptor gives names as text: back to the bytes that they are on the disk (os.fsencode, spelt out).
@@ -106,28 +108,27 @@ class Walk:
 
     def _list(self, folder: _Folder) -> tuple[ListedFolder, list[_Folder]]:
         group = ListedFolder(folder.path, [], [])
-        below: list[_Folder] = []
-        names, rows = group.names, group.rows
         ways = self._ways.get(folder.path, _NO_NAMES)
-        excluding = self._excludes is not None and folder.root_length >= 0
-        for name, status in self._scan(folder, group, ways) if folder.only is None else self._lead(folder):
-            mode = status.st_mode
-            is_folder = stat.S_ISDIR(mode)
-            on_way = name in ways if ways else False
-            if excluding and not on_way and self._is_excluded(folder, name, is_folder=is_folder):
-                continue
-            names.append(name)
-            rows.append(make_row(status))
-            if is_folder:
-                child = self._descend(folder, name, status)
-                if child is not None:
-                    below.append(child)
-        return group, below
+        names, rows = self._scan(folder, group, ways) if folder.only is None else self._lead(folder)
+        if self._excludes is not None and folder.root_length >= 0:
+            taken = [
+                name in ways or not self._is_excluded(folder, name, is_folder=stat.S_ISDIR(row[MODE]))
+                for name, row in zip(names, rows, strict=True)
+            ]
+            names, rows = list(compress(names, taken)), list(compress(rows, taken))
+        group.names, group.rows = names, rows
+        # Most entries are files: only what is a folder is looked at once more.
+        below = [
+            self._descend(folder, names[at], row) for at, row in enumerate(rows) if row[MODE] & _KIND == stat.S_IFDIR
+        ]
+        return group, [child for child in below if child is not None]
 
-    def _lead(self, folder: _Folder) -> Iterator[tuple[bytes, os.stat_result]]:
-        """Yield (name, lstat) of what leads to a source's path, sorted by name."""
+    def _lead(self, folder: _Folder) -> tuple[list[bytes], list[Row]]:
+        """Return names and rows of what leads to a source's path, sorted by name."""
         assert folder.only is not None  # the caller asks only there
-        for name in sorted(folder.only):
+        names = sorted(folder.only)
+        rows: list[Row] = []
+        for name in names:
             path = os.path.join(b"/" + folder.path, name)
             try:
                 status = os.lstat(path)
@@ -135,30 +136,42 @@ class Walk:
                 raise _lost(path, "reached", error.strerror) from None
             if stat.S_ISLNK(status.st_mode):  # links were resolved: something was put in its place since
                 raise _lost(path, "reached", "it is a link now")
-            yield name, status
+            rows.append(make_row(status))
+        return names, rows
 
-    def _scan(
-        self, folder: _Folder, group: ListedFolder, ways: frozenset[bytes]
-    ) -> Iterator[tuple[bytes, os.stat_result]]:
-        """Yield (name, lstat) of what is in a folder, sorted by name; say in `group` which folder that was."""
+    def _scan(self, folder: _Folder, group: ListedFolder, ways: frozenset[bytes]) -> tuple[list[bytes], list[Row]]:
+        """Return names and rows of what is in a folder, sorted by name; say in `group` which folder that was."""
         path = b"/" + folder.path
         fd = -1
         try:
             fd, group.identity = open_folder(path, folder.identity, LIST_FLAGS)
-            for name, entry in self._listing(folder, ways, fd, group.identity[0]):
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except OSError as error:
-                    self._warn(os.path.join(path, name), error)
-                    continue
-                yield name, status
+            found = self._listing(folder, ways, fd, group.identity[0])
+            try:
+                rows = [make_row(entry.stat(follow_symlinks=False)) for _, entry in found]
+            except OSError:  # one of them is gone: once more, one by one
+                return self._scan_restless(path, found)
+            return [name for name, _ in found], rows
         except (OSError, VanishedError) as error:
             if ways or folder.path in self._roots:
                 raise _lost(path, "listed", error.args[-1]) from None
             self._warn(path, error)
+            return [], []
         finally:
             if fd >= 0:
                 os.close(fd)
+
+    def _scan_restless(self, path: bytes, found: list[tuple[bytes, os.DirEntry[str]]]) -> tuple[list[bytes], list[Row]]:
+        """Return names and rows of those that are still there; the others are a warning each."""
+        names: list[bytes] = []
+        rows: list[Row] = []
+        for name, entry in found:
+            try:
+                rows.append(make_row(entry.stat(follow_symlinks=False)))
+            except OSError as error:
+                self._warn(os.path.join(path, name), error)
+                continue
+            names.append(name)
+        return names, rows
 
     def _listing(
         self, folder: _Folder, ways: frozenset[bytes], fd: int, device: int
@@ -199,16 +212,16 @@ class Walk:
             if there[name].is_symlink():
                 raise _lost(path, "reached", "it is a link now")
 
-    def _descend(self, folder: _Folder, name: bytes, status: os.stat_result) -> _Folder | None:
+    def _descend(self, folder: _Folder, name: bytes, row: Row) -> _Folder | None:
         path = folder.path + b"/" + name if folder.path else name
-        identity = identity_of(status)
+        device = row[DEV]
+        identity = device, row[INO]
         if path in self._roots:
-            device = status.st_dev if self._source.one_file_system else None
-            return _Folder(path, None, len(path) + 1, device, identity)
+            return _Folder(path, None, len(path) + 1, device if self._source.one_file_system else None, identity)
         ways = self._ways.get(path)
         if folder.only is not None:
             return _Folder(path, ways, -1, None, identity)
-        if folder.device is not None and status.st_dev != folder.device:
+        if folder.device is not None and device != folder.device:
             return None if ways is None else _Folder(path, ways, -1, None, identity)
         if ways is not None and (
             folder.path in self._left_out
@@ -241,19 +254,10 @@ def _lost(path: bytes, what: str, why: str | None) -> SourceReadError:
     return SourceReadError(f"source path {os.fsdecode(path)}: cannot be {what} ({why})")
 
 
-def make_row(status: os.stat_result) -> Row:
-    """Return the stat row of a file: what the next run compares."""
-    return (
-        status.st_mode,
-        status.st_uid,
-        status.st_gid,
-        status.st_size,
-        status.st_ino,
-        status.st_dev,
-        status.st_nlink,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+# The stat row of a file: what the next run compares. In C, for it is made for every file of every run.
+make_row: Callable[[os.stat_result], Row] = attrgetter(
+    "st_mode", "st_uid", "st_gid", "st_size", "st_ino", "st_dev", "st_nlink", "st_mtime_ns", "st_ctime_ns"
+)
 
 
 def _name_of(pair: tuple[bytes, os.DirEntry[str]]) -> bytes:
