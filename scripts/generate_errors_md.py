@@ -8,10 +8,11 @@ import sys
 from generated_page import write_or_compare
 
 from coffer import errors
+from coffer import errors_postgres as _errors_postgres  # noqa: F401 - its classes join the tree
 
 HEAD = """# Errors
 
-Made by `make docs` from `include/coffer/errors.py`; do not edit.
+Made by `make docs` from `include/coffer/errors.py` and `errors_postgres.py`; do not edit.
 
 Everything that Coffer raises on purpose is a `CofferError`. Below it an error is either **transient** (trying again
 may help: Airflow retries) or **permanent** (trying again gives the same answer: Airflow fails the task at once). The
@@ -25,7 +26,7 @@ ROW_HEAD = "\n| code | class | try again | when | what to do |\n|---|---|---|---
 
 def main() -> int:
     """Write or compare the page; see `write_or_compare`."""
-    return write_or_compare("errors.md", render(), made_from="include/coffer/errors.py")
+    return write_or_compare("errors.md", render(), made_from="include/coffer/errors.py and errors_postgres.py")
 
 
 def render() -> str:

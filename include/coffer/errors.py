@@ -37,6 +37,7 @@ CofferError
    ├─ SourceError
    │  ├─ SourceMissingError            the path to back up does not exist
    │  ├─ SourceReadError               a source cannot be read at all
+   │  ├─ SourceFormatError             what a source delivers is not in its format
    │  └─ SourceContainsRepositoryError the source holds the repository itself
    └─ RestoreError
       ├─ RestoreTargetError            the target cannot be used as asked
@@ -353,6 +354,15 @@ class SourceReadError(SourceError):
 
     code = "source-read"
     default_hint = "Run as a user who may read it."
+
+
+class SourceFormatError(SourceError):
+    """Raised when what a source delivers is not in its format: truncated, altered, or of an unknown version."""
+
+    code = "source-format"
+    default_hint = (
+        "Is the server of a version that Coffer knows? Take the backup anew; if it stays, the source is damaged."
+    )
 
 
 class SourceContainsRepositoryError(SourceError):

@@ -9,10 +9,16 @@ import sys
 
 import pytest
 
-from coffer import errors
+from coffer import errors, errors_postgres
 from tests.architecture.sources import PRODUCTION, ROOT, label, python_files, tree
 
-TREE = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == errors.__name__]
+MODULES = (errors, errors_postgres)
+TREE = [
+    cls
+    for module in MODULES
+    for _, cls in inspect.getmembers(module, inspect.isclass)
+    if cls.__module__ == module.__name__
+]
 ERRORS = [cls for cls in TREE if issubclass(cls, BaseException)]
 LEAVES = [cls for cls in ERRORS if not cls.__subclasses__()]
 BRANCHES = (errors.TransientError, errors.PermanentError)
@@ -62,10 +68,12 @@ def test_every_error_survives_a_pickle(cls):
     assert (cls, str(sent), "Do this.", sent.details) == (type(got), str(got), got.hint, got.details)
 
 
-def test_the_tree_in_the_module_docstring_names_every_class():
-    """The drawing at the head of errors.py is the tree that the code has."""
-    drawn = re.findall(r"\b([A-Z]\w+Error)\b", inspect.getdoc(errors))
-    assert sorted(cls.__name__ for cls in ERRORS) == sorted(set(drawn))
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_the_tree_in_the_module_docstring_names_every_class(module):
+    """The drawing at the head of the module is the tree that its code has, hung below what it imports."""
+    drawn = re.findall(r"\b([A-Z]\w+Error)\b", inspect.getdoc(module))
+    there = {name for name, cls in inspect.getmembers(module, inspect.isclass) if cls in ERRORS}
+    assert sorted(there) == sorted(set(drawn))
 
 
 def test_every_error_has_its_line_in_the_documentation():
