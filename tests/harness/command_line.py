@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from functools import cache
@@ -77,7 +78,21 @@ def run_program(
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+def _hear_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start_program(*arguments: str | Path, **more: Any) -> subprocess.Popen[str]:
-    """Start the real program; its three streams are pipes unless `more` says otherwise."""
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
+    """Start the real program; its three streams are pipes unless `more` says otherwise.
+
+    It hears signals also where the tests were started in the background, with some of them ignored.
+    """
+    given = {
+        "preexec_fn": _hear_signals,
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
+    streams = {**given, **more}
     return subprocess.Popen([str(PROGRAM), *map(str, arguments)], text=True, **streams)
