@@ -16,6 +16,7 @@ import subprocess
 import pytest
 
 from tests.harness.command_line import PROGRAM, run_program
+from tests.harness.namespaces import own_mounts
 
 pytestmark = pytest.mark.e2e
 
@@ -164,12 +165,7 @@ def test_a_store_that_grows_beyond_a_limit(place):
 @pytest.fixture
 def namespace():
     """A command prefix that gives a program its own mounts."""
-    unshare = shutil.which("unshare") or "unshare-is-missing"
-    mine = (unshare, "--mount") if os.geteuid() == 0 else (unshare, "--mount", "--map-root-user")
-    found = unshare != "unshare-is-missing"
-    if not found or subprocess.run([*mine, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root may mount on this machine; test_a_store_that_grows_beyond_a_limit runs everywhere")
-    return mine
+    return own_mounts(instead="test_a_store_that_grows_beyond_a_limit runs everywhere")
 
 
 def test_a_full_disk(place, namespace):

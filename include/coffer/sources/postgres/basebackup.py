@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol
 import psycopg2
 
 from coffer.errors import InterruptedRunError, SourceFormatError, UsageError
+from coffer.errors_postgres import PostgresIncrementalRefusedError
 from coffer.sources.postgres.failures import MAX_TEXT, server_errors
 from coffer.sources.postgres.replication import ReplicationSession
 
@@ -21,6 +22,7 @@ _LABEL = re.compile(r"[ -&(-~]{1,1000}")  # printable ASCII but the quote; the s
 _MAX_RATE_KIB = range(32, 1 << 20)  # what the server takes: 32 KiB/s to 1 GiB/s
 _CORRUPT_PAGE = re.compile(r'checksum verification failed in file "(?:\./)?([^"]+)", block (\d+)')
 _DATA_CORRUPTED = "XX001"
+_FIRST_INCREMENTAL = 170000  # as in server_version_num
 _MAX_NOTICES = 1000  # kept; the server itself names five blocks of a file at the most
 
 
@@ -144,6 +146,10 @@ def take_base_backup(
         SourceFormatError: The stream is not as the protocol has it, or ended early.
     """
     command = options.command()
+    if options.incremental and session.version < _FIRST_INCREMENTAL:
+        raise PostgresIncrementalRefusedError(
+            f"postgres {session.target.label}: version {session.version // 10000} makes no incremental backups, 17 does"
+        )
     notices = _Notices()
     session.connection.notices = notices  # type: ignore[assignment]  # psycopg2 asks for append() only
     messages = _Messages(consumer, stop)

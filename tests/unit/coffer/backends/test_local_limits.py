@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
-import subprocess
 
 import pytest
 
+from tests.harness.namespaces import own_mounts
 from tests.harness.programs import run_program
 
 
@@ -90,15 +89,7 @@ class TestRealLimits:
     @pytest.fixture
     def namespace(self):
         """A command prefix that gives a program its own mounts."""
-        unshare = shutil.which("unshare") or "unshare-is-missing"
-        mine = (unshare, "--mount") if os.geteuid() == 0 else (unshare, "--mount", "--map-root-user")
-        if (
-            unshare == "unshare-is-missing"
-            or subprocess.run([*mine, "true"], capture_output=True, check=False).returncode != 0
-        ):
-            whom = "only root may mount" if os.geteuid() != 0 else "not even root may mount"
-            pytest.skip(f"{whom} on this machine; simulated by TestEveryCallFails on every machine")
-        return mine
+        return own_mounts(instead="simulated by TestEveryCallFails on every machine")
 
     def test_a_full_disk_is_a_full_store_and_works_again_with_space(self, tmp_path, namespace):
         """On a real disk of 8 MiB: what fits is kept, what does not leaves nothing, after a delete it goes on."""
