@@ -8,6 +8,8 @@ files are changed, a fresh copy of the tree. The source is read once before, so 
 from __future__ import annotations
 
 import json
+import re
+import secrets
 import shlex
 import shutil
 from collections.abc import Callable
@@ -82,7 +84,7 @@ class Round:
         self._results = results
         self._tools = [TOOLS[name](SCRATCH_DIR / name) for name in pending_tools(plan, results)]
         self._changing = any(phase in _CHANGING for phase in PHASES[plan.tree])
-        self._source = SCRATCH_DIR / "source" / plan.tree if self._changing else base
+        self._source = SCRATCH_DIR / unique("source") / plan.tree if self._changing else base
         self._base = base
 
     def run(self) -> None:
@@ -93,6 +95,7 @@ class Round:
             WrongRestoreError: a restore is not complete.
         """
         trees.remove(SCRATCH_DIR)
+        trees.make_spreading(SCRATCH_DIR)
         if self._changing:
             self._source.parent.mkdir(parents=True)
             trees.copy_tree(self._base, self._source)
@@ -156,9 +159,8 @@ class Round:
         return command, values
 
     def _restore(self, tool: Store) -> tuple[Command, dict[str, float]]:
-        # Removed with the round: ext4 looks for free inodes far longer while many were deleted within the last
-        # minutes, and the tool that comes next would pay for it.
-        target = fresh_folder(f"restored-{tool.name}")
+        # Removed with the round; see `trees.make_spreading`.
+        target = fresh_folder(unique(f"restored-{tool.name}"))
         command = tool.restore(target)
         values = figures_of(launch(command))
         expected, restored = trees.measure_tree(self._source), trees.measure_tree(target)
@@ -199,6 +201,11 @@ def figures_of(cost: Cost) -> dict[str, float]:
     }
 
 
+def unique(name: str) -> str:
+    """Return a name that no earlier round had; see `trees.make_spreading`."""
+    return f"{name}-{secrets.token_hex(3)}"
+
+
 def fresh_folder(name: str) -> Path:
     """Return an empty folder of this name in the scratch folder."""
     folder = SCRATCH_DIR / name
@@ -220,6 +227,7 @@ def compressed_share(tool: Coffer) -> float:
 def printable(command: Command) -> str:
     """Return a command line as it stands in the report: programs by name, `/bench` and `/trees` for the folders."""
     line = command.argv[2] if command.argv[:2] == ("sh", "-c") else shlex.join(command.argv)
+    line = re.sub(r"\b(source|restored-[a-z]+)-[0-9a-f]{6}\b", r"\1", line)
     for program in (COFFER, RESTIC, BORG):
         line = line.replace(str(program), program.name)
     # borg names paths in an archive without their leading slash.
