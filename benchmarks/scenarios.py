@@ -149,6 +149,9 @@ class Round:
 
     def _backup(self, phase: str, tool: Tool) -> tuple[Command, dict[str, float]]:
         sources = (self._source, self._copy) if phase == "copied" else (self._source,)
+        if phase != "unchanged":  # borg puts what it read out of the page cache: the next tool would read the disk
+            for source in sources:
+                trees.warm(source)
         before = stored_bytes(tool.repository())
         command = tool.backup(*sources)
         values = figures_of(launch(command))
