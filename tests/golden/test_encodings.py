@@ -19,7 +19,7 @@ from coffer.repository.manifest import BlockRef, encode_list, encode_root
 from coffer.repository.pack import PackBuilder
 from coffer.repository.settings import new_settings
 from coffer.repository.snapshot import encode_snapshot
-from coffer.sources.filesystem.blockcut import cut_blocks, fingerprint
+from coffer.sources.assembly.blockcut import cut_blocks, fingerprint
 from tests.harness.keyrings import KEYS, make_keyring, random_again
 from tests.harness.manifests import chunk_id, row, sample_groups
 from tests.harness.manual_clock import ManualClock
@@ -81,7 +81,7 @@ def _cuts():
 def _ids():
     ids = make_keyring().ids
     told = [ids.chunk_id(b"x", type_).hex() for type_ in (1, 2, 3, 4)]
-    told += [ids.content_id(b"x").hex(), ids.extents_id([(chunk_id(1), 5), (None, 7)]).hex(), ids.source_tag("home")]
+    told += [ids.content_id(b"x").hex(), ids.extents_id([(chunk_id(1), 0, 5), (None, 0, 7)]).hex(), ids.source_tag("home")]
     return json.dumps([*told, ids.chunker_seed]).encode()
 
 

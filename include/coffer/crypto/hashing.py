@@ -16,6 +16,7 @@ _CONTENT = "coffer/1 content id"
 _SOURCE = "coffer/1 source tag"
 _CDC = "coffer/1 chunker seed"
 _HOLE = bytes(CHUNK_ID_BYTES)
+_WITH_OFFSET = 1 << 63  # no extent is as long
 
 
 class IdKeys:
@@ -51,17 +52,18 @@ class IdKeys:
         """Return the id of a whole file's content [16 bytes]."""
         return ContentId(blake3(data, key=self._content).digest(CONTENT_ID_BYTES))
 
-    def extents_id(self, extents: Iterable[tuple[bytes | None, int]]) -> ContentId:
+    def extents_id(self, extents: Iterable[tuple[bytes | None, int, int]]) -> ContentId:
         """Return the content id of a file of several extents [16 bytes]: over its chunk ids, not its bytes.
 
         The chunks' ids are there anyway, so a large file is hashed once and holes cost nothing.
 
         Args:
-            extents: (chunk id or None for a hole, length [bytes]) in file order, list chunks resolved.
+            extents: (chunk id or None for a hole, offset in the chunk [bytes], length [bytes]) in file order, list
+                chunks resolved.
         """
         hasher = self.extents_hasher()
-        for chunk_id, length in extents:
-            hasher.add(chunk_id, length)
+        for chunk_id, offset, length in extents:
+            hasher.add(chunk_id, offset, length)
         return hasher.finish()
 
     def extents_hasher(self) -> ExtentsHasher:
@@ -82,9 +84,17 @@ class ExtentsHasher:
     def __init__(self, content_key: bytes) -> None:
         self._hasher = blake3(b"extents\0", key=content_key)
 
-    def add(self, chunk_id: bytes | None, length: int) -> None:
-        """Take the next extent: its chunk, or None for a hole, and its length [bytes]."""
-        self._hasher.update((chunk_id or _HOLE) + length.to_bytes(8, "little"))
+    def add(self, chunk_id: bytes | None, offset: int, length: int) -> None:
+        """Take the next extent: its chunk, or None for a hole, where it begins in it and its length [bytes].
+
+        An offset is written only where there is one, and the highest bit of the length says so: extents that begin
+        with their chunk, as those of files are, have the ids that they always had.
+        """
+        if offset:
+            place = (length | _WITH_OFFSET).to_bytes(8, "little") + offset.to_bytes(8, "little")
+        else:
+            place = length.to_bytes(8, "little")
+        self._hasher.update((chunk_id or _HOLE) + place)
 
     def finish(self) -> ContentId:
         """Return the id [16 bytes]."""

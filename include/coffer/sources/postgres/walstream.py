@@ -17,10 +17,10 @@ from psycopg2.extras import REPLICATION_PHYSICAL
 
 from coffer.errors import InterruptedRunError, SourceFormatError
 from coffer.errors_postgres import PostgresSlotLostError, PostgresTimelineError, PostgresUnavailableError, WalGapError
+from coffer.postgres.lsn import Lsn
+from coffer.postgres.timeline import History
 from coffer.sources.postgres.failures import server_errors
-from coffer.sources.postgres.lsn import Lsn
 from coffer.sources.postgres.replication import ReplicationSession, slot_name
-from coffer.sources.postgres.timeline import History
 
 _STATUS_INTERVAL_S = 10  # a fraction of wal_sender_timeout, which is 60 s unless changed
 _POLL_S = 1.0  # how soon a stop is noticed while the server is silent

@@ -8,8 +8,8 @@ import pytest
 
 from coffer.chunking.cutter import ChunkParams
 from coffer.ids import ContentId
-from coffer.sources.filesystem import bundle
-from coffer.sources.filesystem.bundle import Bundler, Known
+from coffer.sources.assembly import bundle
+from coffer.sources.assembly.bundle import Bundler, Known
 from tests.harness.snapshots import SMALL_CHUNKS
 
 

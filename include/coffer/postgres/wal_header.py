@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 
 from coffer.errors import SourceFormatError
-from coffer.sources.postgres.lsn import Lsn, Segment, require_segment_size
+from coffer.postgres.lsn import Lsn, Segment, require_segment_size
 
 HEADER_BYTES = 40
 _FORM = struct.Struct("<HHIQI4xQII")  # magic, info, timeline, page address, rest of a record; system, segment, page

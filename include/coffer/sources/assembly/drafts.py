@@ -12,8 +12,8 @@ from coffer.repository.index import ChunkIndex
 from coffer.repository.manifest import NO_FINGERPRINT, BlockRef, ManifestReader, encode_root
 from coffer.repository.pack import MAX_RAW_BYTES, TYPE_ROOT, TYPE_SECTION
 from coffer.repository.writer import ChunkWriter, PendingChunk
-from coffer.sources.filesystem.bundle import Bundler
-from coffer.sources.filesystem.extents import PendingContent
+from coffer.sources.assembly.bundle import Bundler
+from coffer.sources.assembly.extents import PendingContent
 
 _MAX_WAITING = 12  # blocks whose bundle is still open; then it is closed early. About 20 MB at the most.
 _SMALL_BUNDLE_BYTES = 256 * 1024  # left by runs that found few changes …

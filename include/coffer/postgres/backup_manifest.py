@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coffer.errors import SourceFormatError
-from coffer.sources.postgres.lsn import Lsn
+from coffer.postgres.lsn import Lsn
 
 MAX_LINE_BYTES = 16 << 10  # a path has at most 1,024 bytes, in hexadecimal 2,048 characters
 MAX_RANGES = 100_000  # of WAL: one for each timeline that a backup spans

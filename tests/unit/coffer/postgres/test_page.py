@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from coffer.sources.postgres.page import PAGE_BYTES, BadPage, bad_pages, checksums
+from coffer.postgres.page import PAGE_BYTES, BadPage, bad_pages, checksums
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coffer.errors import SourceFormatError
-from coffer.sources.postgres.wal_header import HEADER_BYTES, parse_wal_header, require_segment
+from coffer.postgres.wal_header import HEADER_BYTES, parse_wal_header, require_segment
 
 
 @pytest.fixture(scope="module")

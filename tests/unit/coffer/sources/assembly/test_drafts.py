@@ -10,7 +10,7 @@ import pytest
 from coffer.errors import ObjectCorruptError, SizeLimitError
 from coffer.repository.manifest import ManifestReader
 from coffer.repository.writer import ChunkWriter
-from coffer.sources.filesystem import blockcut, drafts
+from coffer.sources.assembly import blockcut, drafts
 from tests.harness.backups import write_tree
 
 

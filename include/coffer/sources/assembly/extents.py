@@ -12,7 +12,7 @@ from coffer.repository.entries import Content, Extent
 from coffer.repository.manifest import encode_list
 from coffer.repository.pack import TYPE_LIST
 from coffer.repository.writer import ChunkWriter, PendingChunk
-from coffer.sources.filesystem.bundle import Bundle, Known
+from coffer.sources.assembly.bundle import Bundle, Known
 
 MAX_DIRECT_EXTENTS = 1024  # a file of more has list chunks, so that a block stays small
 _FOLD_AT = 2 * MAX_DIRECT_EXTENTS  # the first half is stored by then, or nearly: folding it waits for little
@@ -118,7 +118,7 @@ class LargeContent:
         parts, self._parts = self._parts[:count], self._parts[count:]
         for chunk, length in parts:
             chunk_id: ChunkId | None = None if chunk is None else chunk.chunk_id
-            self._hasher.add(chunk_id, length)
+            self._hasher.add(chunk_id, 0, length)
             yield Extent(chunk_id, 0, length)
 
 

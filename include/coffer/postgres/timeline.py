@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from coffer.errors import SourceFormatError
-from coffer.sources.postgres.lsn import MAX_TIMELINE, Lsn
+from coffer.postgres.lsn import MAX_TIMELINE, Lsn
 
 MAX_HISTORY_BYTES = 1 << 20  # 10,000 promotions; the server sends it in one message
 _NAME = re.compile(r"([0-9A-F]{8})\.history")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coffer.errors import SourceFormatError
-from coffer.sources.postgres.lsn import Lsn
-from coffer.sources.postgres.timeline import MAX_HISTORY_BYTES, History, Switch, history_name, parse_history_name
+from coffer.postgres.lsn import Lsn
+from coffer.postgres.timeline import MAX_HISTORY_BYTES, History, Switch, history_name, parse_history_name
 
 TWICE = b"1\t0/D00000\tno recovery target specified\n\n2\t0/E00028\tbefore 2026-11-25 05:40:00+00\n"
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from coffer.repository.blocks import CTIME, MTIME, Group
-from coffer.sources.filesystem.blockcut import MAX_ENTRIES, MIN_ENTRIES, cut_blocks, fingerprint
+from coffer.sources.assembly.blockcut import MAX_ENTRIES, MIN_ENTRIES, cut_blocks, fingerprint
 
 ROW = (0o100644, 0, 0, 5, 1, 2, 1, 10, 11)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coffer.sources.postgres.relation_path import RelationFile, parse_relation_path, split_incremental
+from coffer.postgres.relation_path import RelationFile, parse_relation_path, split_incremental
 
 
 @pytest.mark.parametrize(

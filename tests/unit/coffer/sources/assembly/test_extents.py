@@ -16,8 +16,8 @@ from coffer.repository.manifest import decode_list
 from coffer.repository.pack import TYPE_LIST
 from coffer.repository.reader import ChunkReader
 from coffer.repository.writer import ChunkWriter
-from coffer.sources.filesystem import extents as module
-from coffer.sources.filesystem.extents import MAX_DIRECT_EXTENTS, LargeContent
+from coffer.sources.assembly import extents as module
+from coffer.sources.assembly.extents import MAX_DIRECT_EXTENTS, LargeContent
 from tests.harness.backups import write_tree
 from tests.harness.keyrings import make_keyring
 
@@ -71,7 +71,7 @@ def test_lists_hold_a_thousand_extents_each_whenever_they_are_made(store, count)
     assert count > MAX_DIRECT_EXTENTS or list(done.extents) == expected
     assert count <= MAX_DIRECT_EXTENTS or len(done.extents) == -(-count // MAX_DIRECT_EXTENTS)
     assert expected == store.expanded(done)
-    assert KEYRING.ids.extents_id((e.chunk_id, e.length) for e in expected) == done.content_id
+    assert KEYRING.ids.extents_id((e.chunk_id, e.offset, e.length) for e in expected) == done.content_id
 
 
 def test_a_file_of_very_many_chunks_takes_bounded_memory(store):
@@ -105,7 +105,7 @@ def test_a_hole_of_any_length_fits_among_lists(store, hole, at):
     done = content.resolve()
     assert len(done.extents) <= 4
     assert expected == store.expanded(done)
-    assert KEYRING.ids.extents_id((e.chunk_id, e.length) for e in expected) == done.content_id
+    assert KEYRING.ids.extents_id((e.chunk_id, e.offset, e.length) for e in expected) == done.content_id
 
 
 def test_holes_that_meet_are_one(store):

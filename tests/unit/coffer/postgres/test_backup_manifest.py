@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coffer.errors import SourceFormatError
-from coffer.sources.postgres.backup_manifest import (
+from coffer.postgres.backup_manifest import (
     MAX_LINE_BYTES,
     ManifestFile,
     ManifestParser,
     ManifestWriter,
     WalRange,
 )
-from coffer.sources.postgres.lsn import Lsn
+from coffer.postgres.lsn import Lsn
 
 RANGES = [WalRange(1, Lsn(0xA00028), Lsn(0xA00120))]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coffer.errors import SourceFormatError
-from coffer.sources.postgres.lsn import Lsn, Segment
+from coffer.postgres.lsn import Lsn, Segment
 
 SIZES = [1 << bits for bits in range(20, 31)]
 LSNS = st.integers(0, (1 << 64) - 1).map(Lsn)
