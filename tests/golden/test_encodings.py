@@ -81,7 +81,11 @@ def _cuts():
 def _ids():
     ids = make_keyring().ids
     told = [ids.chunk_id(b"x", type_).hex() for type_ in (1, 2, 3, 4)]
-    told += [ids.content_id(b"x").hex(), ids.extents_id([(chunk_id(1), 0, 5), (None, 0, 7)]).hex(), ids.source_tag("home")]
+    told += [
+        ids.content_id(b"x").hex(),
+        ids.extents_id([(chunk_id(1), 0, 5), (None, 0, 7)]).hex(),
+        ids.source_tag("home"),
+    ]
     return json.dumps([*told, ids.chunker_seed]).encode()
 
 

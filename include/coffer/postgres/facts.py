@@ -1,7 +1,7 @@
 """What a snapshot of a cluster says of itself: which cluster, how it was read, and between which log positions.
 
-It stands in the signed body of the snapshot (docs/format.md §16), so that choosing a restore point reads one small object
-for each snapshot. What is longer lies below `.coffer/` in the snapshot's tree.
+It stands in the signed body of the snapshot (docs/format.md §16), so that choosing a restore point reads one small
+object for each snapshot. What is longer lies below `.coffer/` in the snapshot's tree.
 """
 
 from __future__ import annotations
