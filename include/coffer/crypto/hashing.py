@@ -15,6 +15,10 @@ _CHUNK = "coffer/1 chunk id"
 _CONTENT = "coffer/1 content id"
 _SOURCE = "coffer/1 source tag"
 _CDC = "coffer/1 chunker seed"
+_PAGE = "coffer/1 page digest"
+PAGE_BYTES = 8192  # of a database's files
+# A collision would lose a change. A page is compared with its own predecessor only, so that is 2^-128 for each.
+PAGE_DIGEST_BYTES = 16
 _HOLE = bytes(CHUNK_ID_BYTES)
 _WITH_OFFSET = 1 << 63  # no extent is as long
 
@@ -22,13 +26,14 @@ _WITH_OFFSET = 1 << 63  # no extent is as long
 class IdKeys:
     """Sub-keys of the chunk-id key, which never rotates (deduplication would end with it)."""
 
-    __slots__ = ("_chunk", "_content", "_secret", "_source", "chunker_seed")
+    __slots__ = ("_chunk", "_content", "_page", "_secret", "_source", "chunker_seed")
 
     def __init__(self, chunk_id_key: bytes) -> None:
         self._secret = chunk_id_key
         self._chunk: dict[int, bytes] = {}
         self._content = blake3(chunk_id_key, derive_key_context=_CONTENT).digest()
         self._source = blake3(chunk_id_key, derive_key_context=_SOURCE).digest()
+        self._page = blake3(chunk_id_key, derive_key_context=_PAGE).digest()
         seed = blake3(chunk_id_key, derive_key_context=_CDC).digest(8)
         # [1, 2^63): pyfastcdc shifts it left by one. It hides where files are cut from whoever sees pack sizes.
         self.chunker_seed = (int.from_bytes(seed, "big") >> 1) | 1
@@ -69,6 +74,19 @@ class IdKeys:
     def extents_hasher(self) -> ExtentsHasher:
         """Return what makes an `extents_id` extent by extent."""
         return ExtentsHasher(self._content)
+
+    def page_digests(self, pages: bytes | memoryview) -> bytes:
+        """Return the digest of each page of 8 KiB, one after another [16 bytes for each; the last page may be short].
+
+        For telling whether a page changed since it was stored; nothing is found by them.
+        """
+        key, view = self._page, memoryview(pages)
+        return b"".join(
+            [
+                blake3(view[at : at + PAGE_BYTES], key=key).digest(PAGE_DIGEST_BYTES)
+                for at in range(0, len(view), PAGE_BYTES)
+            ]
+        )
 
     def source_tag(self, source: str) -> str:
         """Return 8 hex digits that let a source's snapshots be found by name without telling the source's name."""

@@ -21,6 +21,7 @@ from coffer.sources.assembly.blockcut import cut_blocks, fingerprint
 from coffer.sources.assembly.bundle import Bundler, Known
 from coffer.sources.assembly.drafts import DraftBlock, ManifestDraft
 from coffer.sources.assembly.extents import PendingContent
+from coffer.sources.assembly.result import BackupResult, WarningLog
 from coffer.sources.assembly.run import WriteOptions, WriteRun
 from coffer.sources.assembly.tally import Tally
 from coffer.sources.filesystem.content import ContentReader, Xattrs, read_special, read_xattrs
@@ -28,7 +29,7 @@ from coffer.sources.filesystem.filters import make_excludes
 from coffer.sources.filesystem.folder import ListedFolder, OpenFolder, VanishedError
 from coffer.sources.filesystem.ownrepository import refuse_own_repository
 from coffer.sources.filesystem.parent import Found, Key, Parent
-from coffer.sources.filesystem.spec import BackupOptions, BackupResult, FilesystemSource, WarningLog
+from coffer.sources.filesystem.spec import BackupOptions, FilesystemSource
 from coffer.sources.filesystem.walk import Walk, make_row, resolve_paths
 
 # A file changed this shortly before it was read may change again without its times telling: it is read again next time.

@@ -15,9 +15,9 @@ from coffer.repository.blocks import CTIME, DEV, INO, MTIME, SIZE, Row
 from coffer.repository.writer import ChunkWriter
 from coffer.sources.assembly.bundle import Bundle, Bundler, Known
 from coffer.sources.assembly.extents import LargeContent, PendingContent, SmallContent
+from coffer.sources.assembly.result import WarningLog
 from coffer.sources.filesystem.folder import OpenFolder, VanishedError
 from coffer.sources.filesystem.parent import Found
-from coffer.sources.filesystem.spec import WarningLog
 from coffer.sources.filesystem.walk import make_row
 
 # O_NONBLOCK: a fifo put in the file's place must not hang us.
