@@ -2,7 +2,8 @@
 
 TransientError
 ├─ PostgresUnavailableError            the server does not answer, or not just now
-└─ PostgresSlotBusyError               somebody else reads from the slot
+├─ PostgresSlotBusyError               somebody else reads from the slot
+└─ PostgresBackupRunningError          another backup of the cluster runs
 SourceError
 └─ PostgresError                       the server refused
    ├─ PostgresAuthError                the password or the role is wrong
@@ -34,6 +35,13 @@ class PostgresSlotBusyError(TransientError):
 
     code = "pg-slot-busy"
     default_hint = "Is another run of this backup receiving WAL? Wait for it, or give each its own slot."
+
+
+class PostgresBackupRunningError(TransientError):
+    """Raised when another backup of this cluster is running; nothing was read."""
+
+    code = "pg-backup-running"
+    default_hint = "Wait until it has ended: the lock ends with its connection. pg_stat_activity shows it as 'coffer'."
 
 
 class PostgresError(SourceError):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from coffer.crypto.hashing import IdKeys
 from coffer.errors import SourceFormatError
+from coffer.postgres.facts import COFFER_FOLDER
 from coffer.repository.blocks import Group, Row
 from coffer.repository.entries import Content, path_key
 from coffer.repository.manifest import NO_FINGERPRINT
@@ -68,8 +69,9 @@ class ClusterTree:
         if self.has(path):
             raise SourceFormatError(f"base backup: {path!r} comes twice")
         item = self._place(path, row)
-        self.files += 1
-        self.size_bytes += row[3]
+        if not path.startswith(COFFER_FOLDER + b"/"):
+            self.files += 1
+            self.size_bytes += row[3]
         if isinstance(content, SmallContent):
             self._small.append((item, content))
         elif content is not None:
@@ -91,7 +93,7 @@ class ClusterTree:
         item = names.get(name)
         if item is None:
             item = names[name] = _Item(row)
-            self.directories += stat.S_ISDIR(row[0])
+            self.directories += stat.S_ISDIR(row[0]) and not path.startswith(COFFER_FOLDER)
         elif stat.S_IFMT(item.row[0]) != stat.S_IFMT(row[0]):
             raise SourceFormatError(f"base backup: {path!r} is a file and a folder")
         return item

@@ -1,0 +1,319 @@
+"""Back up a cluster: one base backup over the replication protocol, as one complete snapshot."""
+
+from __future__ import annotations
+
+import re
+import stat
+import threading
+from dataclasses import dataclass
+
+from coffer.errors import CofferError, InterruptedRunError, UsageError
+from coffer.errors_postgres import PostgresIncrementalRefusedError
+from coffer.ids import ChunkId
+from coffer.postgres.backup_manifest import ManifestFacts
+from coffer.postgres.facts import CLUSTER_PATH, ClusterFacts, Method
+from coffer.postgres.record import MAX_CORRUPT_PAGES, ClusterRecord
+from coffer.progress import Progress
+from coffer.repository.manifest import ManifestReader
+from coffer.repository.repository import Repository
+from coffer.repository.snapshot import Snapshot
+from coffer.sources.assembly.bundle import Bundler
+from coffer.sources.assembly.drafts import ManifestDraft
+from coffer.sources.assembly.result import BackupResult, SourceWarning
+from coffer.sources.assembly.run import WriteOptions, WriteRun
+from coffer.sources.postgres.basebackup import BaseBackupOptions, BaseBackupResult, take_base_backup
+from coffer.sources.postgres.cluster_sql import ClusterState, lock_cluster, read_state
+from coffer.sources.postgres.clustertree import ClusterTree, make_row
+from coffer.sources.postgres.connection import connect_sql
+from coffer.sources.postgres.intake import Intake
+from coffer.sources.postgres.pagefile import PageWriter
+from coffer.sources.postgres.replication import ReplicationSession
+from coffer.sources.postgres.spec import ClusterOptions, ClusterSource
+from coffer.sources.postgres.stored import StoredCluster
+from coffer.sources.postgres.wal_receiver import drain
+
+
+@dataclass(frozen=True, slots=True)
+class _Parent:
+    """The snapshot that is compared with."""
+
+    snapshot: Snapshot
+    facts: ClusterFacts
+
+
+@dataclass(slots=True)
+class _Taken:
+    """A base backup that arrived whole."""
+
+    method: Method
+    tree: ClusterTree
+    pages: PageWriter
+    bundler: Bundler
+    intake: Intake
+    manifest: ManifestFacts
+    told: BaseBackupResult
+
+
+def backup_cluster(
+    repo: Repository,
+    source: ClusterSource,
+    *,
+    options: ClusterOptions | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> BackupResult:
+    """Take one snapshot of a cluster.
+
+    On return the snapshot is committed, and all WAL that it needs to become consistent is in the repository: it can be
+    restored by itself. Safe to repeat. One backup of a cluster runs at a time. Damaged pages do not end the run: the
+    snapshot is kept, incomplete, and names them.
+
+    Args:
+        repo: The repository.
+        source: The cluster.
+        options: How.
+        progress: Counters to keep up to date.
+        stop: Once set, the run ends; nothing is committed. What was stored is found by the next run.
+
+    Raises:
+        UsageError: The name is that of a source of another kind.
+        PostgresBackupRunningError: Another backup of the cluster is running.
+        PostgresSystemChangedError: Another cluster answers than the one that was backed up under this name.
+        PostgresUnavailableError, PostgresError: As the server says; nothing was committed.
+        InterruptedRunError: `stop` was set, or the deadline came.
+        SourceFormatError: What arrived is not what the server declares.
+        BackendError, TransientError: The store failed; packs put so far are found by the next run.
+        LeaseLostError: The writer was revoked; nothing was committed.
+    """
+    run = _ClusterRun(repo, source, options or ClusterOptions(), progress or Progress(), stop or threading.Event())
+    try:
+        return run.execute()
+    finally:
+        run.close()
+
+
+class _ClusterRun:
+    """One backup: its state, and its steps in the order of time."""
+
+    def __init__(
+        self,
+        repo: Repository,
+        source: ClusterSource,
+        options: ClusterOptions,
+        progress: Progress,
+        stop: threading.Event,
+    ) -> None:
+        self.repo, self.source, self.options = repo, source, options
+        self.progress, self.stop = progress, stop
+        self.notes: list[SourceWarning] = []
+        self.progress.phase = "connecting"
+        self.sql = connect_sql(source.connection)
+        self.run: WriteRun | None = None
+
+    def close(self) -> None:
+        """Stop the workers, give the lease back, and close the connection: the lock ends with it."""
+        if self.run is not None:
+            self.run.close()
+        self.sql.close()
+
+    def execute(self) -> BackupResult:
+        """Do it all; see `backup_cluster`."""
+        label = self.source.connection.label
+        lock_cluster(self.sql, label)
+        state = read_state(self.sql, label)
+        self.run = WriteRun(self.repo, self.source.name)
+        parent = self._parent(state)
+        system_id, segment_bytes = self._prepare_server(parent)
+        options = self.options
+        self.run.begin(WriteOptions(options.level, options.workers, options.pack_size_bytes))
+        taken = self._take(parent)
+        facts = self._facts(taken, state, system_id, segment_bytes)
+        self._keep_record(taken, state)
+        self.progress.phase = "saving WAL"
+        self._drain(facts)
+        self.progress.phase = "committing"
+        root = self._finish_manifest(taken)
+        return self._commit(root, taken, facts, parent)
+
+    # ----------------------------------------------------------------------------------------------- before
+
+    def _parent(self, state: ClusterState) -> _Parent | None:
+        """Return the newest snapshot of this cluster, if it can be compared with."""
+        assert self.run is not None  # made before
+        previous = self.run.previous
+        if previous is None:
+            return None
+        facts = ClusterFacts.of(previous)
+        if facts is None:
+            raise UsageError(
+                f"source {self.source.name!r}: its last snapshot is of no cluster",
+                hint="Give the cluster a source name of its own.",
+            )
+        if facts.major != state.version // 10000:
+            self._note("pg-version", f"the last snapshot is of PostgreSQL {facts.major}: nothing is compared with it")
+            return None
+        return _Parent(previous, facts)
+
+    def _prepare_server(self, parent: _Parent | None) -> tuple[int, int]:
+        """Make sure that it is the same cluster, and that WAL is kept from now on; return (system id, segment size)."""
+        with ReplicationSession(self.source.connection) as session:
+            identity = session.identify(None if parent is None else parent.facts.system_id)
+            position = session.read_slot(self.source.slot)
+            if position is not None and position.restart is None:
+                session.drop_slot(self.source.slot)
+                text = f"slot {self.source.slot} had lost its WAL: moments between the last saved WAL and now are lost"
+                self._note("pg-slot-lost", text)
+            session.create_slot(self.source.slot)
+            return identity.system_id, session.wal_segment_bytes()
+
+    # ----------------------------------------------------------------------------------------------- the stream
+
+    def _take(self, parent: _Parent | None) -> _Taken:
+        """Read the cluster by the method that was asked for, or by the next safer one where that is not possible."""
+        method = self.options.method
+        if method is not Method.FULL and parent is None:
+            self._note("pg-incr-refused", "there is no snapshot to compare with: this one is full")
+            method = Method.FULL
+        if method is Method.NATIVE:
+            try:
+                return self._read(Method.NATIVE, parent)
+            except PostgresIncrementalRefusedError as error:
+                self._note(error.code, f"{error.message}: the pages are compared instead")
+                method = Method.DELTA
+        return self._read(method, parent)
+
+    def _read(self, method: Method, parent: _Parent | None) -> _Taken:
+        assert self.run is not None  # made before
+        repo, writer = self.repo, self.run.writer
+        self.progress.phase = "backing up"
+        if parent is not None:
+            self.progress.files_total = parent.snapshot.stats.get("files", 0)
+            self.progress.bytes_total = parent.snapshot.stats.get("size_bytes", 0)
+        pages = PageWriter(writer, repo.keyring.ids, repo.index().__contains__)
+        bundler = Bundler(writer, repo.settings.chunking)
+        tree = ClusterTree(repo.keyring.ids, writer, pages)
+        old = self._stored(parent) if method is not Method.FULL else None
+        below_bytes = repo.settings.chunking.bundle_below_bytes
+        intake = Intake(tree, pages, bundler, old, below_bytes, self.progress, self._check)
+        asked = BaseBackupOptions(
+            label=_label(self.source.name),
+            fast_checkpoint=self.options.fast_checkpoint,
+            max_rate_bytes_s=self.options.max_rate_bytes_s,
+            incremental=method is Method.NATIVE,
+        )
+        with ReplicationSession(self.source.connection) as session:
+            told = take_base_backup(session, asked, intake, stop=self.stop)
+        return _Taken(method, tree, pages, bundler, intake, intake.finish(), told)
+
+    def _stored(self, parent: _Parent | None) -> StoredCluster | None:
+        if parent is None:
+            return None
+        try:
+            manifest = ManifestReader(self.repo.reader(), ChunkId(parent.snapshot.manifest_root))
+        except CofferError as error:
+            self._note(error.code, f"the last snapshot cannot be read ({error.message}): everything is stored anew")
+            return None
+        return StoredCluster(manifest, self.repo.reader())
+
+    def _check(self) -> None:
+        """Between two steps of a long run: keep the lease, and end where that was asked for."""
+        assert self.run is not None  # made before
+        self.run.keep_lease()
+        if self.stop.is_set():
+            raise _interrupted(self.source.name, "stopped by request")
+        deadline_s = self.options.deadline_s
+        if deadline_s is not None and self.repo.clock.monotonic_s() >= deadline_s:
+            raise _interrupted(self.source.name, "the time given to it is over")
+
+    # ----------------------------------------------------------------------------------------------- after
+
+    def _facts(self, taken: _Taken, state: ClusterState, system_id: int, segment_bytes: int) -> ClusterFacts:
+        first, last = taken.manifest.ranges[0], taken.manifest.ranges[-1]
+        corrupt = len(taken.told.corrupt_pages)
+        return ClusterFacts(
+            system_id=system_id,
+            version=state.version,
+            method=taken.method,
+            timeline=last.timeline,
+            start=first.start,
+            end=last.end,
+            start_timeline=first.timeline,
+            segment_bytes=segment_bytes,
+            from_standby=state.is_standby,
+            has_checksums=state.has_checksums,
+            corrupt_pages=max(corrupt, 1) if taken.told.is_corrupt else 0,
+        )
+
+    def _keep_record(self, taken: _Taken, state: ClusterState) -> None:
+        pages = [(page.path, page.block) for page in taken.told.corrupt_pages]
+        record = ClusterRecord(
+            server_version=state.version_text,
+            databases=state.databases,
+            tablespaces=taken.intake.tablespaces,
+            settings=state.settings,
+            corrupt_pages=pages[:MAX_CORRUPT_PAGES],
+            corrupt_pages_count=max(len(pages), int(taken.told.is_corrupt)),
+            notices=list(taken.told.notices),
+        )
+        data = record.encode()
+        taken.intake.add_small(CLUSTER_PATH, make_row(stat.S_IFREG | 0o600, 0, 0, len(data), 0), data)
+
+    def _drain(self, facts: ClusterFacts) -> None:
+        """Bring all WAL up to the end of the backup into the repository."""
+        begin = facts.start.segment_start(facts.segment_bytes)
+        drain(
+            self.repo,
+            self.source.name,
+            self.source.connection,
+            slot=self.source.slot,
+            until=facts.end,
+            from_=(facts.start_timeline, begin),
+            stop=self.stop,
+            progress=self.progress,
+        )
+
+    def _finish_manifest(self, taken: _Taken) -> ChunkId:
+        assert self.run is not None  # made before
+        taken.bundler.close()
+        draft = ManifestDraft(self.run.writer, taken.bundler)
+        taken.tree.finish(draft)
+        return draft.finish(self.repo.index(), None, self.run.lease.sequence)
+
+    def _commit(self, root: ChunkId, taken: _Taken, facts: ClusterFacts, parent: _Parent | None) -> BackupResult:
+        assert self.run is not None  # made before
+        tree, counts = taken.tree, taken.pages.counts
+        warnings = [
+            SourceWarning(page.path.encode(), "pg-page-checksum", f"page {page.block} is damaged on the server")
+            for page in taken.told.corrupt_pages
+        ]
+        committed, concerns = self.run.commit(
+            root,
+            stats={
+                "files": tree.files,
+                "directories": tree.directories,
+                "others": 0,
+                "entries": tree.files + tree.directories,
+                "size_bytes": tree.size_bytes,
+                "read_bytes": taken.intake.read_bytes,
+                "pages_read": counts.read,
+                "pages_changed": counts.changed,
+            },
+            tags=self.source.tags,
+            host=self.options.host,
+            warnings_count=facts.corrupt_pages,
+            facts=facts.to_snapshot(),
+            parent=parent.snapshot if parent is not None and taken.method is not Method.FULL else None,
+        )
+        return BackupResult(committed, committed.stats, (*warnings, *self.notes), concerns)
+
+    def _note(self, code: str, message: str) -> None:
+        self.notes.append(SourceWarning(b"", code, message))
+
+
+def _interrupted(name: str, reason: str) -> InterruptedRunError:
+    return InterruptedRunError(f"backup of {name!r}: {reason}", reason=reason)
+
+
+def _label(name: str) -> str:
+    """Return what stands in backup_label: the server takes printable ASCII only."""
+    return "coffer " + re.sub(r"[^ -&(-~]", "_", name)[:200]
