@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": "Read the stored data and authenticate all of it.",
     "stats": "Show how much is stored, and what deduplication and compression saved.",
     "keys": "Make key files, and show which keys a repository has.",
+    "pg": "Back up and restore PostgreSQL clusters.",
     "config": "Check the policy file, and show what it says.",
 }
 
