@@ -13,14 +13,17 @@ SourceError
    ├─ PostgresSettingError             a setting of the server is in the way
    ├─ PostgresSlotLostError            the slot is gone or was invalidated
    ├─ WalGapError                      WAL was removed before it was saved
+   ├─ WalConflictError                 the archive holds other bytes of this place
    ├─ PostgresIncrementalRefusedError  a native incremental backup is not possible
    ├─ PostgresSystemChangedError       another cluster answers at this address
    └─ PostgresTimelineError            the cluster's history is not the one that was saved
+RestoreError
+└─ RestorePointError                   the moment asked for cannot be restored
 """
 
 from __future__ import annotations
 
-from coffer.errors import SourceError, TransientError
+from coffer.errors import RestoreError, SourceError, TransientError
 
 
 class PostgresUnavailableError(TransientError):
@@ -102,6 +105,16 @@ class WalGapError(PostgresError):
     )
 
 
+class WalConflictError(PostgresError):
+    """Raised when the archive holds other bytes of a place in the log; nothing was written, and what it holds stays."""
+
+    code = "pg-wal-conflict"
+    default_hint = (
+        "Do two servers write to the archive of one source, such as a test restore that archives? Switch that off, or "
+        "give each server a source name of its own."
+    )
+
+
 class PostgresIncrementalRefusedError(PostgresError):
     """Raised when the server cannot make a native incremental backup; nothing was read."""
 
@@ -121,3 +134,10 @@ class PostgresTimelineError(PostgresError):
 
     code = "pg-timeline"
     default_hint = "Was the server restored to an earlier moment, or another standby promoted? Take a full backup."
+
+
+class RestorePointError(RestoreError):
+    """Raised when no snapshot and no saved WAL lead to the moment asked for; nothing was written."""
+
+    code = "pg-target-range"
+    default_hint = "Run 'coffer pg points' to see what can be restored, and name a moment within it."
