@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from coffer.cli.clusters import CLUSTER_OPTIONS, chosen_cluster
+from coffer.cli.clusters import cluster_options, find_cluster
 from coffer.cli.command import command, flag, option
 from coffer.cli.display import Display
 from coffer.cli.listing import snapshot_fields
@@ -20,7 +20,7 @@ from coffer.postgres.facts import Method
 from coffer.progress import Progress
 from coffer.sources.assembly.result import BackupResult
 from coffer.sources.postgres.backup import backup_cluster
-from coffer.sources.postgres.spec import ClusterOptions
+from coffer.sources.postgres.spec import ClusterOptions, ClusterSource
 from coffer.units import human_duration, human_rate, human_size
 
 _METHODS = [method.value for method in Method]
@@ -31,7 +31,7 @@ _METHODS = [method.value for method in Method]
     parent="pg",
     moves_data=True,
     options=(
-        *CLUSTER_OPTIONS,
+        *cluster_options(),
         option(
             "--method",
             type=click.Choice(_METHODS),
@@ -57,7 +57,8 @@ def back_up(run: Run, **given: Any) -> Outcome:
     Ends with 3 if the server found damaged pages: the snapshot is kept, and names them.
     """
     started_s = SYSTEM_CLOCK.monotonic_s()
-    source = chosen_cluster(run, given)
+    cluster = find_cluster(run, given)
+    source = ClusterSource(cluster.source, cluster.connection, cluster.slot, (*cluster.tags, *given["tag"]))
     repo = run.repository()
     options = _options(run, given, started_s)
     progress = Progress(phase="opening")

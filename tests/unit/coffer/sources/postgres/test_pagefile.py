@@ -1,0 +1,182 @@
+"""A file of pages is compared page by page, and what it refers to is the file, whatever was changed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from coffer.backends.memory import MemoryBackend
+from coffer.postgres.facts import PAGES_FOLDER
+from coffer.repository.pack import TYPE_DATA
+from coffer.sources.assembly.bundle import Bundler
+from coffer.sources.assembly.drafts import ManifestDraft
+from coffer.sources.assembly.run import WriteOptions, WriteRun
+from coffer.sources.postgres.clustertree import ClusterTree, make_row
+from coffer.sources.postgres.pagefile import PIECE_BYTES, PagedFile, PageWriter
+from coffer.sources.postgres.stored import StoredCluster
+from tests.harness.repositories import make_repository
+
+PAGE = 8192
+MODE = 0o100600
+
+
+class Bench:
+    """A repository in which files of pages are stored, one snapshot after another."""
+
+    def __init__(self):
+        self.repo = make_repository(MemoryBackend())
+        self.old = None
+        self.counts = None
+
+    def store(self, files):
+        """Store files as a snapshot that compares with the one before; return the manifest's reader."""
+        run = WriteRun(self.repo, "a cluster")
+        run.begin(WriteOptions(workers=2))
+        try:
+            pages = PageWriter(run.writer, self.repo.keyring.ids, self.repo.index().__contains__)
+            tree = ClusterTree(self.repo.keyring.ids, run.writer, pages)
+            for path, data in files.items():
+                file = PagedFile(pages, self.old.pages(path) if self.old is not None else None)
+                for at in range(0, len(data), PIECE_BYTES):
+                    file.add(data[at : at + PIECE_BYTES])
+                tree.add_file(path, make_row(MODE, 0, 0, len(data), 0), file.content if data else None)
+                if data:
+                    row = make_row(MODE, 0, 0, file.digests.size_bytes, 0)
+                    tree.add_file(PAGES_FOLDER + b"/" + path, row, file.digests)
+            draft = ManifestDraft(run.writer, Bundler(run.writer, self.repo.settings.chunking))
+            tree.finish(draft)
+            root = draft.finish(self.repo.index(), None, run.lease.sequence)
+            snapshot, _ = run.commit(root, stats={})
+            self.counts, self.stored_bytes = pages.counts, snapshot.stats["raw_bytes_new"]
+        finally:
+            run.close()
+        manifest = self.repo.manifest(snapshot)
+        self.old = StoredCluster(manifest, self.repo.reader())
+        return manifest
+
+    def read(self, manifest, path):
+        """Return a file's content out of the repository."""
+        entry = manifest.find(path)
+        if entry.content is None:
+            return b""
+        parts = []
+        for extent in manifest.expand(entry.content):
+            parts.append(self.repo.reader().read(extent.chunk_id, TYPE_DATA)[extent.offset :][: extent.length])
+        return b"".join(parts)
+
+    def must_hold(self, manifest, files):
+        """Compare all files, and the digests of their pages, with what the repository gives back."""
+        for path, data in files.items():
+            assert data == self.read(manifest, path)
+            if data:
+                digests = self.read(manifest, PAGES_FOLDER + b"/" + path)
+                assert self.repo.keyring.ids.page_digests(data) == digests
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def changed(data, pages, seed):
+    """Return data with other bytes in the middle of some pages."""
+    draw = random.Random(seed)
+    out = bytearray(data)
+    for page in pages:
+        out[page * PAGE + 100 : page * PAGE + 140] = draw.randbytes(40)
+    return bytes(out)
+
+
+def test_only_changed_pages_are_stored(bench):
+    """Ten pages of a thousand cost ten pages, their digests, and the lists."""
+    draw = random.Random(1)
+    files = {b"base/5/16384": draw.randbytes(1000 * PAGE)}
+    bench.store(files)
+    assert 1000 == bench.counts.changed
+    files = {b"base/5/16384": changed(files[b"base/5/16384"], range(3, 1000, 100), 2)}
+    manifest = bench.store(files)
+    assert (1000, 10) == (bench.counts.read, bench.counts.changed)
+    assert bench.stored_bytes < 10 * PAGE + 10 * 16 + 12_000
+    bench.must_hold(manifest, files)
+
+
+def test_an_unchanged_file_stores_no_page(bench):
+    """Nothing but the manifest is written."""
+    files = {b"base/5/1": random.Random(2).randbytes(300 * PAGE), b"base/5/2": b"x" * (3 * PAGE)}
+    bench.store(files)
+    manifest = bench.store(files)
+    assert 0 == bench.counts.changed
+    bench.must_hold(manifest, files)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_snapshot_of_a_chain_is_whole(bench, seed):
+    """Files grow, shrink, vanish, come anew and change in any pages; each snapshot gives its own files back."""
+    draw = random.Random(seed)
+    files = {b"base/5/%d" % number: draw.randbytes(draw.randrange(0, 400) * PAGE) for number in range(4)}
+    kept = []
+    for step in range(6):
+        kept.append((bench.store(files), dict(files)))
+        for path in list(files):
+            data = files[path]
+            pages = len(data) // PAGE
+            what = draw.randrange(7)
+            if what == 0:
+                data = data[: draw.randrange(pages + 1) * PAGE]
+            elif what == 1:
+                data += draw.randbytes(draw.randrange(200) * PAGE)
+            elif what == 2:
+                data = draw.randbytes(len(data))
+            elif what == 3 and pages:
+                data = data[: -PAGE // 2]  # a page that was caught while it was added
+            elif what == 4:
+                del files[path]
+                continue
+            elif pages:
+                data = changed(data, draw.sample(range(pages), draw.randrange(1, pages + 1)), step)
+            files[path] = data
+        if draw.random() < 0.5:
+            files[b"base/5/%d" % (100 + step)] = draw.randbytes(draw.randrange(1, 5) * PAGE)
+    for manifest, expected in kept:
+        bench.must_hold(manifest, expected)
+        assert expected.keys() == {e.path for e in manifest.entries(b"base/5") if e.path != b"base/5"}
+
+
+def test_where_chunks_are_gone_the_pages_are_stored_anew(bench):
+    """A snapshot never refers to what the store does not have."""
+    files = {b"base/5/1": random.Random(3).randbytes(64 * PAGE)}
+    bench.store(files)
+    index = bench.repo.index()
+    for pack_id in list(index.pack_ids()):
+        index.forget_pack(pack_id)
+    bench.old = None  # the manifest went with them
+    manifest = bench.store(files)
+    assert 64 == bench.counts.changed
+    bench.must_hold(manifest, files)
+
+
+def test_where_digests_do_not_open_the_file_is_stored_anew(bench, monkeypatch):
+    """Damage in the snapshot before costs space and no content."""
+    from coffer.errors import ObjectCorruptError
+
+    files = {b"base/5/1": random.Random(4).randbytes(200 * PAGE)}
+    bench.store(files)
+
+    def fail(chunk_id):
+        raise ObjectCorruptError("damaged")
+
+    monkeypatch.setattr(bench.old, "chunk", fail)
+    manifest = bench.store(files)
+    assert 200 == bench.counts.changed
+    bench.must_hold(manifest, files)
+
+
+def test_a_page_that_moved_is_not_taken_for_its_old_place(bench):
+    """Digests are compared at the same place of the same file only."""
+    data = random.Random(6).randbytes(10 * PAGE)
+    bench.store({b"base/5/1": data})
+    swapped = {b"base/5/1": data[PAGE : 2 * PAGE] + data[:PAGE] + data[2 * PAGE :]}
+    manifest = bench.store(swapped)
+    assert 2 == bench.counts.changed
+    bench.must_hold(manifest, swapped)
