@@ -15,6 +15,7 @@ _CHUNK = "coffer/1 chunk id"
 _CONTENT = "coffer/1 content id"
 _SOURCE = "coffer/1 source tag"
 _CDC = "coffer/1 chunker seed"
+_WAL = "coffer/1 wal id"
 _PAGE = "coffer/1 page digest"
 PAGE_BYTES = 8192  # of a database's files
 # A collision would lose a change. A page is compared with its own predecessor only, so that is 2^-128 for each.
@@ -26,13 +27,14 @@ _WITH_OFFSET = 1 << 63  # no extent is as long
 class IdKeys:
     """Sub-keys of the chunk-id key, which never rotates (deduplication would end with it)."""
 
-    __slots__ = ("_chunk", "_content", "_page", "_secret", "_source", "chunker_seed")
+    __slots__ = ("_chunk", "_content", "_page", "_secret", "_source", "_wal", "chunker_seed")
 
     def __init__(self, chunk_id_key: bytes) -> None:
         self._secret = chunk_id_key
         self._chunk: dict[int, bytes] = {}
         self._content = blake3(chunk_id_key, derive_key_context=_CONTENT).digest()
         self._source = blake3(chunk_id_key, derive_key_context=_SOURCE).digest()
+        self._wal = blake3(chunk_id_key, derive_key_context=_WAL).digest()
         self._page = blake3(chunk_id_key, derive_key_context=_PAGE).digest()
         seed = blake3(chunk_id_key, derive_key_context=_CDC).digest(8)
         # [1, 2^63): pyfastcdc shifts it left by one. It hides where files are cut from whoever sees pack sizes.
@@ -87,6 +89,10 @@ class IdKeys:
                 for at in range(0, len(view), PAGE_BYTES)
             ]
         )
+
+    def wal_hasher(self) -> blake3:
+        """Return what makes the id [32 bytes] of a range of write-ahead log piece by piece: `update`, then `digest`."""
+        return blake3(key=self._wal)
 
     def source_tag(self, source: str) -> str:
         """Return 8 hex digits that let a source's snapshots be found by name without telling the source's name."""
