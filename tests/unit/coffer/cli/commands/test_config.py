@@ -53,11 +53,11 @@ def test_the_mistakes_are_rows_for_programs(coffer, broken):
 
 
 def test_what_is_right_but_has_no_effect_is_noted(coffer, tmp_path):
-    """A database that is named is not backed up by this version; the exit code stays 0."""
-    (tmp_path / "p.yaml").write_text("databases: [main]\n")
+    """A dump that is asked for is not made by this version; the exit code stays 0."""
+    (tmp_path / "p.yaml").write_text("databases: [main]\ndatabase_servers: {main: {logical: {enabled: true}}}\n")
     ended = coffer("config", "check", tmp_path / "p.yaml")
     assert 0 == ended.code
-    assert "note: databases: not acted on" in ended.out
+    assert "note: database_servers.<name>.logical: not acted on" in ended.out
 
 
 def test_the_policy_is_shown_with_its_defaults(coffer, tmp_path, monkeypatch):
