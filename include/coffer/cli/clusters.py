@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from coffer.config.policy import Policy
     from coffer.sources.postgres.connection import PostgresConnection
 
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _DEFAULT_PORT = 5432
 _SLOT_LONGEST = 63
 # libpq reads these by itself; the connection names host, port, database and sslmode explicitly, so they are read here.
@@ -59,11 +60,9 @@ def cluster_options() -> tuple[click.Parameter, ...]:
         option("--port", metavar="PORT", type=click.IntRange(1, 65535), help="Its port.  [env: PGPORT; else 5432]"),
         option("--user", "-U", metavar="ROLE", help="The role.  [env: PGUSER; else the system's user]"),
         option("--dbname", metavar="NAME", help="The database for SQL.  [env: PGDATABASE; else postgres]"),
+        option("--sslmode", metavar="MODE", type=click.Choice(SSL_MODES), help="As libpq knows it.  [env: PGSSLMODE]"),
         option("--slot", metavar="NAME", help="The replication slot.  [else coffer_SOURCE]"),
     )
-
-
-CLUSTER_NAMES = ("source", "host", "port", "user", "dbname", "slot")
 
 
 def find_cluster(run: Run, given: dict[str, Any]) -> NamedCluster:
@@ -144,7 +143,7 @@ def _named(cluster: DatabaseCluster | None, given: dict[str, Any]) -> NamedClust
     from coffer.sources.postgres.connection import PostgresConnection
 
     connection = _connection_of(cluster) if cluster is not None else PostgresConnection(host="", port=_DEFAULT_PORT)
-    asked = {key: given[key] for key in ("host", "port", "user", "dbname") if given.get(key) is not None}
+    asked = {key: given[key] for key in _ENVIRONMENT if given.get(key) is not None}
     if cluster is None:
         asked = {**_environment(), **asked}
     connection = replace(connection, **asked)
