@@ -6,12 +6,14 @@ import re
 import stat
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 from coffer.errors import CofferError, InterruptedRunError, UsageError
 from coffer.errors_postgres import PostgresIncrementalRefusedError
 from coffer.ids import ChunkId
 from coffer.postgres.backup_manifest import ManifestFacts
 from coffer.postgres.facts import CLUSTER_PATH, ClusterFacts, Method
+from coffer.postgres.lsn import Lsn
 from coffer.postgres.record import MAX_CORRUPT_PAGES, ClusterRecord
 from coffer.progress import Progress
 from coffer.repository.manifest import ManifestReader
@@ -25,6 +27,7 @@ from coffer.sources.postgres.basebackup import BaseBackupOptions, BaseBackupResu
 from coffer.sources.postgres.cluster_sql import ClusterState, lock_cluster, read_state
 from coffer.sources.postgres.clustertree import ClusterTree, make_row
 from coffer.sources.postgres.connection import connect_sql
+from coffer.sources.postgres.content_digest import Proof, ProofOptions, take_proof
 from coffer.sources.postgres.intake import Intake
 from coffer.sources.postgres.pagefile import PageWriter
 from coffer.sources.postgres.replication import ReplicationSession
@@ -128,9 +131,10 @@ class _ClusterRun:
         self.run.begin(WriteOptions(options.level, options.workers, options.pack_size_bytes))
         taken = self._take(parent)
         facts = self._facts(taken, state, system_id, segment_bytes)
-        self._keep_record(taken, state)
+        proof = self._prove(facts, parent)
+        self._keep_record(taken, state, proof)
         self.progress.phase = "saving WAL"
-        self._drain(facts)
+        self._drain(facts, facts.end if proof is None else max(facts.end, proof.until))
         self.progress.phase = "committing"
         root = self._finish_manifest(taken)
         return self._commit(root, taken, facts, parent)
@@ -244,7 +248,31 @@ class _ClusterRun:
             corrupt_pages=max(corrupt, 1) if taken.told.is_corrupt else 0,
         )
 
-    def _keep_record(self, taken: _Taken, state: ClusterState) -> None:
+    def _prove(self, facts: ClusterFacts, parent: _Parent | None) -> Proof | None:
+        """Take the digests of tables at a moment behind the backup's end, within the time given to it."""
+        if self.options.proof_budget_s <= 0:
+            return None
+        self.progress.phase = "proving content"
+        return take_proof(
+            self.source.connection,
+            after=facts.end,
+            segment_bytes=facts.segment_bytes,
+            options=ProofOptions(self.options.proof_budget_s, self.options.proof_tables),
+            previous=self._previous_proof(parent),
+            stop=self.stop,
+        )
+
+    def _previous_proof(self, parent: _Parent | None) -> dict[str, Any] | None:
+        """Return what the last snapshot proved, so that other tables come first now."""
+        old = self._stored(parent)
+        if old is None:
+            return None
+        try:
+            return ClusterRecord.decode(b"".join(old.read(CLUSTER_PATH))).proof
+        except CofferError:
+            return None
+
+    def _keep_record(self, taken: _Taken, state: ClusterState, proof: Proof | None) -> None:
         pages = [(page.path, page.block) for page in taken.told.corrupt_pages]
         record = ClusterRecord(
             server_version=state.version_text,
@@ -254,19 +282,20 @@ class _ClusterRun:
             corrupt_pages=pages[:MAX_CORRUPT_PAGES],
             corrupt_pages_count=max(len(pages), int(taken.told.is_corrupt)),
             notices=list(taken.told.notices),
+            proof=None if proof is None else proof.to_json(),
         )
         data = record.encode()
         taken.intake.add_small(CLUSTER_PATH, make_row(stat.S_IFREG | 0o600, 0, 0, len(data), 0), data)
 
-    def _drain(self, facts: ClusterFacts) -> None:
-        """Bring all WAL up to the end of the backup into the repository."""
+    def _drain(self, facts: ClusterFacts, until: Lsn) -> None:
+        """Bring all WAL that the backup and its proof need into the repository."""
         begin = facts.start.segment_start(facts.segment_bytes)
         drain(
             self.repo,
             self.source.name,
             self.source.connection,
             slot=self.source.slot,
-            until=facts.end,
+            until=until,
             from_=(facts.start_timeline, begin),
             stop=self.stop,
             progress=self.progress,
