@@ -28,7 +28,7 @@ class NotingWriter:
 
 
 def chunk(number):
-    return StoredPlace(ChunkId(bytes([number % 256, number // 256]) + bytes(30)))
+    return StoredPlace(ChunkId(bytes([number % 256, number // 256, 1]) + bytes(29)))
 
 
 def resolved(content, writer):

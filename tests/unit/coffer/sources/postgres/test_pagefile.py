@@ -60,10 +60,9 @@ class Bench:
         entry = manifest.find(path)
         if entry.content is None:
             return b""
-        parts = []
-        for extent in manifest.expand(entry.content):
-            parts.append(self.repo.reader().read(extent.chunk_id, TYPE_DATA)[extent.offset :][: extent.length])
-        return b"".join(parts)
+        read = self.repo.reader().read
+        extents = manifest.expand(entry.content)
+        return b"".join([read(e.chunk_id, TYPE_DATA)[e.offset : e.offset + e.length] for e in extents])
 
     def must_hold(self, manifest, files):
         """Compare all files, and the digests of their pages, with what the repository gives back."""
@@ -110,6 +109,23 @@ def test_an_unchanged_file_stores_no_page(bench):
     bench.must_hold(manifest, files)
 
 
+def mutated(data, draw, step):
+    """Return what may become of a file between two backups; None where it is dropped."""
+    pages = len(data) // PAGE
+    what = draw.randrange(7)
+    if what == 0:
+        return data[: draw.randrange(pages + 1) * PAGE]
+    if what == 1:
+        return data + draw.randbytes(draw.randrange(200) * PAGE)
+    if what == 2:
+        return draw.randbytes(len(data))
+    if what == 3 and pages:
+        return data[: -PAGE // 2]  # a page that was caught while it was added
+    if what == 4:
+        return None
+    return changed(data, draw.sample(range(pages), draw.randrange(1, pages + 1)), step) if pages else data
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_every_snapshot_of_a_chain_is_whole(bench, seed):
     """Files grow, shrink, vanish, come anew and change in any pages; each snapshot gives its own files back."""
@@ -117,25 +133,9 @@ def test_every_snapshot_of_a_chain_is_whole(bench, seed):
     files = {b"base/5/%d" % number: draw.randbytes(draw.randrange(0, 400) * PAGE) for number in range(4)}
     kept = []
     for step in range(6):
-        kept.append((bench.store(files), dict(files)))
-        for path in list(files):
-            data = files[path]
-            pages = len(data) // PAGE
-            what = draw.randrange(7)
-            if what == 0:
-                data = data[: draw.randrange(pages + 1) * PAGE]
-            elif what == 1:
-                data += draw.randbytes(draw.randrange(200) * PAGE)
-            elif what == 2:
-                data = draw.randbytes(len(data))
-            elif what == 3 and pages:
-                data = data[: -PAGE // 2]  # a page that was caught while it was added
-            elif what == 4:
-                del files[path]
-                continue
-            elif pages:
-                data = changed(data, draw.sample(range(pages), draw.randrange(1, pages + 1)), step)
-            files[path] = data
+        kept.append((bench.store(files), files))
+        after = {path: mutated(data, draw, step) for path, data in files.items()}
+        files = {path: data for path, data in after.items() if data is not None}
         if draw.random() < 0.5:
             files[b"base/5/%d" % (100 + step)] = draw.randbytes(draw.randrange(1, 5) * PAGE)
     for manifest, expected in kept:
