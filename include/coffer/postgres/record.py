@@ -1,4 +1,4 @@
-"""What a snapshot of a cluster keeps beside the data folder, as `.coffer/cluster.json`: names, settings, findings.
+"""What a snapshot of a cluster keeps beside the data folder, in `.coffer/cluster.json` (docs/format.md §16).
 
 It is for people and for recoveries: which databases there were, where tablespaces lay, what a server must be started
 with. What decides whether a snapshot fits a restore point is in its facts.
