@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from psycopg2.extras import REPLICATION_PHYSICAL
+from psycopg2.extras import REPLICATION_PHYSICAL, ReplicationCursor
 
 from coffer.errors import InterruptedRunError, SourceFormatError
 from coffer.errors_postgres import PostgresSlotLostError, PostgresTimelineError, PostgresUnavailableError, WalGapError
@@ -96,7 +96,13 @@ def require_kept(session: ReplicationSession, slot: str, saved: Lsn, segment_byt
 
 
 def stream_wal(
-    session: ReplicationSession, slot: str, stretch: WalStretch, *, stop: threading.Event | None = None
+    session: ReplicationSession,
+    slot: str | None,
+    stretch: WalStretch,
+    *,
+    stop: threading.Event | None = None,
+    durable: Callable[[], Lsn | None] | None = None,
+    beat_s: float | None = None,
 ) -> Iterator[tuple[Lsn, bytes]]:
     """Read one stretch of the log.
 
@@ -105,9 +111,12 @@ def stream_wal(
 
     Args:
         session: The connection; nothing else uses it any more.
-        slot: That keeps the WAL; it is not moved.
+        slot: That keeps the WAL; not moved, unless by `durable`. None for WAL that is kept anyway, as that of the last
+            moment.
         stretch: What to read. Its end must be written already, or the call waits for it.
         stop: Ends it between two messages.
+        durable: Tells up to where the log is saved; asked again and again. The server is told, and moves the slot.
+        beat_s: Yield no bytes, at the position that was reached, when the server has been silent for so long [s].
 
     Yields:
         (position of the first byte, bytes), without gap and without overlap, up to the end of the stretch. No piece
@@ -127,7 +136,7 @@ def stream_wal(
             return
         with server_errors(label, slot=slot), session.connection.cursor() as cursor:
             cursor.start_replication(
-                slot_name=slot_name(slot),
+                slot_name=None if slot is None else slot_name(slot),
                 slot_type=REPLICATION_PHYSICAL,
                 start_lsn=int(stretch.start),
                 timeline=stretch.timeline,
@@ -137,12 +146,17 @@ def stream_wal(
             # poll, not select: select breaks off for descriptors from 1,024 on.
             poll = select.poll()
             poll.register(session.connection.fileno(), select.POLLIN)
+            begin = told = 0
             while at < stretch.end:
                 if stop is not None and stop.is_set():
                     raise InterruptedRunError(f"postgres {label}: stopped by request at {Lsn(at)}", reason="stopped")
+                if durable is not None:
+                    told = _tell(cursor, durable(), begin, told)
                 message = cursor.read_message()
                 if message is None:
-                    poll.poll(_POLL_S * 1000)
+                    heard = poll.poll(1000 * (_POLL_S if beat_s is None else min(beat_s, _POLL_S)))
+                    if beat_s is not None and not heard:
+                        yield Lsn(at), b""
                     continue
                 begin, data = int(message.data_start), message.payload
                 if begin != at:
@@ -152,6 +166,21 @@ def stream_wal(
                 at += len(data)
     finally:
         session.close()
+
+
+def _tell(cursor: ReplicationCursor, durable: Lsn | None, newest_message: int, told: int) -> int:
+    """Let the server move the slot to what is saved, at its next status message; return what it was told.
+
+    psycopg2 takes more for saved than it is told once it was told of the newest message's beginning: it then answers
+    the server's own position to each of its signs of life. So it is never told as much.
+    """
+    if durable is None:
+        return told
+    safe = min(durable, newest_message - 1)
+    if safe > told:
+        cursor.send_feedback(flush_lsn=safe)
+        return safe
+    return told
 
 
 def newest_position(session: ReplicationSession, expected_system_id: int | None = None) -> tuple[History, Lsn]:
