@@ -15,6 +15,7 @@ SourceError
    ├─ WalGapError                      WAL was removed before it was saved
    ├─ WalConflictError                 the archive holds other bytes of this place
    ├─ PostgresIncrementalRefusedError  a native incremental backup is not possible
+   │  └─ PostgresIncrementalAuditError one came, and blocks that must be in it are not
    ├─ PostgresSystemChangedError       another cluster answers at this address
    └─ PostgresTimelineError            the cluster's history is not the one that was saved
 RestoreError
@@ -120,6 +121,13 @@ class PostgresIncrementalRefusedError(PostgresError):
 
     code = "pg-incr-refused"
     default_hint = "Compare page by page instead: it needs no help of the server and gives the same snapshot."
+
+
+class PostgresIncrementalAuditError(PostgresIncrementalRefusedError):
+    """Raised when a native incremental backup lacks blocks that the server's own summaries of its WAL name."""
+
+    code = "pg-incr-audit"
+    default_hint = "The server sent too little: a defect of some minor versions. Compare page by page instead."
 
 
 class PostgresSystemChangedError(PostgresError):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from coffer.crypto.hashing import IdKeys
 from coffer.errors import SourceFormatError
-from coffer.postgres.facts import COFFER_FOLDER
+from coffer.postgres.facts import COFFER_FOLDER, PAGES_FOLDER
 from coffer.repository.blocks import Group, Row
 from coffer.repository.entries import Content, path_key
 from coffer.repository.manifest import NO_FINGERPRINT
@@ -16,11 +16,12 @@ from coffer.repository.writer import ChunkWriter
 from coffer.sources.assembly.blockcut import cut_blocks
 from coffer.sources.assembly.drafts import DraftBlock, ManifestDraft
 from coffer.sources.assembly.extents import SmallContent
-from coffer.sources.postgres.pagecontent import PagedContent
+from coffer.sources.postgres.pagecontent import KeptContent, PagedContent
 from coffer.sources.postgres.pagefile import PageWriter
 
 _MAX_WAITING_RUNS = 100_000  # of contents that wait for their chunks: about 15 MB
 _FOLDER_MODE = stat.S_IFDIR | 0o700
+_DIGESTS_MODE = stat.S_IFREG | 0o600
 
 
 class _Item:
@@ -39,7 +40,7 @@ class ClusterTree:
     def __init__(self, ids: IdKeys, writer: ChunkWriter, pages: PageWriter) -> None:
         self._ids, self._writer, self._pages = ids, writer, pages
         self._folders: dict[bytes, dict[bytes, _Item]] = {b"": {}}
-        self._waiting: deque[tuple[_Item, PagedContent]] = deque()
+        self._waiting: deque[tuple[_Item, PagedContent | KeptContent]] = deque()
         self._waiting_runs = 0
         self._small: list[tuple[_Item, SmallContent]] = []
         self._owner = (0, 0)
@@ -60,7 +61,20 @@ class ClusterTree:
         item.row = row
         self._folders.setdefault(path, {})
 
-    def add_file(self, path: bytes, row: Row, content: PagedContent | SmallContent | None) -> None:
+    def add_pages(
+        self, path: bytes, row: Row, content: PagedContent | KeptContent, digests: PagedContent | KeptContent
+    ) -> None:
+        """Add a file of pages, and the digests of its pages; an empty one has none.
+
+        Raises:
+            SourceFormatError: Something has this path already.
+        """
+        self.add_file(path, row, content if content.size_bytes else None)
+        if digests.size_bytes:
+            digests_row = make_row(_DIGESTS_MODE, 0, 0, digests.size_bytes, 0)
+            self.add_file(PAGES_FOLDER + b"/" + path, digests_row, digests)
+
+    def add_file(self, path: bytes, row: Row, content: PagedContent | KeptContent | SmallContent | None) -> None:
         """Add a regular file; None is an empty one.
 
         Raises:

@@ -10,7 +10,7 @@ import google_crc32c
 
 from coffer.errors import SourceFormatError
 from coffer.postgres.backup_manifest import ManifestFacts, ManifestFile, ManifestParser
-from coffer.postgres.facts import MANIFEST_PATH, PAGES_FOLDER
+from coffer.postgres.facts import MANIFEST_PATH
 from coffer.postgres.relation_path import parse_relation_path
 from coffer.progress import Progress
 from coffer.repository.blocks import Row
@@ -242,11 +242,7 @@ class _PagesSink:
         self._file.add(piece)
 
     def finish(self) -> None:
-        content, digests = self._file.content, self._file.digests
-        self._tree.add_file(self._path, self._row, content if self._row[3] else None)
-        if digests.size_bytes:
-            row = make_row(stat.S_IFREG | _OURS, 0, 0, digests.size_bytes, 0)
-            self._tree.add_file(PAGES_FOLDER + b"/" + self._path, row, digests)
+        self._tree.add_pages(self._path, self._row, self._file.content, self._file.digests)
 
 
 class _SmallSink:

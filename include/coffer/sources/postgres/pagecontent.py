@@ -22,8 +22,8 @@ class Place(Protocol):
     """A chunk that is stored, or on its way: a bundle, a pending chunk, a known one."""
 
     @property
-    def chunk_id(self) -> ChunkId:
-        """The chunk's id; may wait for the workers."""
+    def chunk_id(self) -> ChunkId | None:
+        """The chunk's id, None for a hole; may wait for the workers."""
         ...
 
 
@@ -49,18 +49,25 @@ class PagedContent:
                 return
         self._runs.append((place, offset, length))
 
+    def add_hole(self, length: int) -> None:
+        """Append zeroes that lie in no chunk [bytes]."""
+        self.size_bytes += length
+        if self._runs and self._runs[-1][0] is _HOLE:
+            length += self._runs.pop()[2]
+        self._runs.append((_HOLE, 0, length))
+
     def resolve(self, ids: IdKeys, writer: ChunkWriter) -> Content | None:
         """Return the finished content, None where it is empty; waits for the chunks. Every place must be closed."""
         if not self._runs:
             return None
         extents = [Extent(place.chunk_id, offset, length) for place, offset, length in self._runs]
         self._runs = []
-        hasher = ids.extents_hasher()
-        for chunk_id, offset, length, _ in extents:
-            hasher.add(chunk_id, offset, length)
-        if len(extents) > _MAX_DIRECT_EXTENTS:
-            extents = [_put_list(writer, listed) for listed in cut_lists(extents)]
-        return Content(hasher.finish(), tuple(extents))
+        if len(extents) <= _MAX_DIRECT_EXTENTS:
+            return Content(ids.extents_id(extent[:3] for extent in extents), tuple(extents))
+        # The id is over the pieces as they are listed, so that whoever reads the lists gets the same one.
+        lists = list(cut_lists(extents))
+        content_id = ids.extents_id(extent[:3] for listed in lists for extent in listed)
+        return Content(content_id, tuple([_put_list(writer, listed) for listed in lists]))
 
 
 def _put_list(writer: ChunkWriter, listed: list[Extent]) -> Extent:
@@ -100,3 +107,30 @@ class StoredPlace:
 
     def __init__(self, chunk_id: ChunkId) -> None:
         self.chunk_id = chunk_id
+
+
+class _Hole:
+    """Stands where zeroes lie in no chunk."""
+
+    __slots__ = ()
+    chunk_id: None = None
+
+
+_HOLE = _Hole()
+
+
+class KeptContent:
+    """The content of a file that did not change, as the snapshot before has it."""
+
+    __slots__ = ("_content", "size_bytes")
+
+    def __init__(self, content: Content, size_bytes: int) -> None:
+        self._content, self.size_bytes = content, size_bytes
+
+    def __len__(self) -> int:
+        return len(self._content.extents)
+
+    def resolve(self, ids: IdKeys, writer: ChunkWriter) -> Content:
+        """Return the content; nothing is waited for."""
+        del ids, writer  # nothing is made
+        return self._content

@@ -107,13 +107,13 @@ class PagedFile:
         """Refer to what is stored already, if all of it is there."""
         if not self._is_stored(extents) or not self._is_stored(digest_extents):
             return False
-        _refer(self.content, extents)
-        _refer(self.digests, digest_extents)
+        refer(self.content, extents)
+        refer(self.digests, digest_extents)
         return True
 
     def _is_stored(self, extents: list[Extent]) -> bool:
         knows = self._shared.knows
-        return all(chunk_id is not None and knows(chunk_id) for chunk_id, _, _, _ in extents)
+        return all(chunk_id is None or knows(chunk_id) for chunk_id, _, _, _ in extents)
 
     def _store_whole(self, piece: bytes, digests: bytes) -> None:
         """Store a whole piece as a chunk of its own: a later full backup finds it again. A short one is bundled."""
@@ -147,10 +147,13 @@ class PagedFile:
             self.digests.add(*self._shared.digests.add(run_digests), len(run_digests))
 
 
-def _refer(content: PagedContent, extents: list[Extent]) -> None:
+def refer(content: PagedContent, extents: list[Extent]) -> None:
+    """Append what lies in the store already, and holes."""
     for chunk_id, offset, length, _ in extents:
-        assert chunk_id is not None  # asked for before
-        content.add(StoredPlace(chunk_id), offset, length)
+        if chunk_id is None:
+            content.add_hole(length)
+        else:
+            content.add(StoredPlace(chunk_id), offset, length)
 
 
 def _differences(before: bytes, after: bytes) -> npt.NDArray[np.bool_]:
