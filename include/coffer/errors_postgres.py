@@ -19,7 +19,8 @@ SourceError
    ├─ PostgresSystemChangedError       another cluster answers at this address
    └─ PostgresTimelineError            the cluster's history is not the one that was saved
 RestoreError
-└─ RestorePointError                   the moment asked for cannot be restored
+├─ RestorePointError                   the moment asked for cannot be restored
+└─ ScratchServerError                  a server cannot be run on a restored cluster
 """
 
 from __future__ import annotations
@@ -149,3 +150,12 @@ class RestorePointError(RestoreError):
 
     code = "pg-target-range"
     default_hint = "Run 'coffer pg points' to see what can be restored, and name a moment within it."
+
+
+class ScratchServerError(RestoreError):
+    """Raised when a server cannot be run on a restored cluster; the scratch folder is removed."""
+
+    code = "pg-scratch"
+    default_hint = (
+        "The message holds the server's own words. Is there room, and is the scratch folder open to its user?"
+    )
