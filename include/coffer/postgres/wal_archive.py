@@ -20,6 +20,7 @@ from coffer.errors import (
     ShortReadError,
 )
 from coffer.errors_postgres import PostgresSystemChangedError, WalConflictError, WalGapError
+from coffer.postgres.facts import ClusterFacts
 from coffer.postgres.lsn import Lsn
 from coffer.postgres.timeline import History
 from coffer.postgres.wal_coverage import Reach, WalCoverage
@@ -122,12 +123,20 @@ class WalArchive:
         return self._open(ref)[0].head
 
     def system_id(self) -> int | None:
-        """Return the cluster that the log is of; None where nothing is saved, or nothing of it can be read."""
+        """Return the cluster that the source is of, as its log says, else its newest snapshot; None where neither is.
+
+        Where nothing of them can be read, neither is.
+        """
         if self._system_id is None:
             for ref in self.ranges()[: -_HEADS_TRIED - 1 : -1]:
                 with contextlib.suppress(*_DAMAGE):
                     self._open(ref)
                     break
+        if self._system_id is None:
+            snapshot = self._repo.newest(self.source)
+            with contextlib.suppress(*_DAMAGE):
+                facts = None if snapshot is None else ClusterFacts.of(snapshot)
+                self._system_id = None if facts is None else facts.system_id
         return self._system_id
 
     # ------------------------------------------------------------------------------------------------ putting
@@ -179,7 +188,7 @@ class WalArchive:
         known = self.system_id()
         if known is not None and known != system_id:
             raise PostgresSystemChangedError(
-                f"source {self.source}: system identifier is {system_id}, the WAL that is saved is of {known}",
+                f"source {self.source}: system identifier is {system_id}, what is saved is of {known}",
                 found=system_id,
                 expected=known,
             )

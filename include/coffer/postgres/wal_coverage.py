@@ -125,6 +125,20 @@ class WalCoverage:
                 break
         return found
 
+    def first_saved(self, history: History, from_: Lsn) -> tuple[int, Lsn]:
+        """Return (timeline, position) of the first byte at or behind `from_` that is saved along a history.
+
+        Where nothing is, it is `from_` itself.
+        """
+        first = history.timeline_at(from_)
+        at = from_
+        for timeline, left_at in _path(history, first):
+            begin = at if self.end_of(timeline, at) > at else self.next_start(timeline, at)
+            if begin is not None and (left_at is None or begin < left_at):
+                return timeline, begin
+            at = at if left_at is None else max(at, left_at)
+        return first, from_
+
     def _holding(self, timeline: int, position: Lsn) -> Span | None:
         """Return the span that holds the byte at a position, or that ends there."""
         spans = self._spans.get(timeline, [])

@@ -1,0 +1,225 @@
+"""A folder of segments that were brought ahead of a server in recovery, and the process that fills it.
+
+The server's restore command first moves a segment out of the spool, which costs no start of Python. The process that
+fills the spool sees by the missing file that the server went on, and brings the next. It ends, and removes what it
+brought, when the server has taken nothing for a while.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import stat
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+from coffer.clock import Clock
+from coffer.errors import CofferError, RestoreTargetError
+from coffer.postgres.lsn import Segment
+from coffer.postgres.wal_archive import WalArchive
+from coffer.postgres.wal_segments import plan_segment, segment_content
+from coffer.recovery.wal_fetch import is_segment_name, write_file
+
+DEFAULT_AHEAD = 8  # segments
+MAX_SPOOL_BYTES = 128 << 20
+IDLE_S = 30.0  # a server replays a segment in far less, unless it has come to its target
+_LOOK_S = 0.005  # how soon it is seen that a segment was taken
+_WANTED = ".wanted"
+_LOCK = ".lock"
+_MAX_WORKERS = 4
+
+
+class Spool:
+    """The folder. Private to its user: what lies in it is plain WAL."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def prepare(self) -> None:
+        """Make the folder where it is missing, mode 0700.
+
+        Raises:
+            RestoreTargetError: It cannot be made, belongs to somebody else, or others may read it.
+        """
+        try:
+            with suppress(FileExistsError):
+                self.folder.mkdir(mode=0o700)
+            status = self.folder.lstat()
+        except OSError as error:
+            raise RestoreTargetError(
+                f"spool {self.folder}: cannot be made: {error.strerror}", hint="Name a folder that can, by --spool."
+            ) from error
+        is_private = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+        if not stat.S_ISDIR(status.st_mode) or not is_private:
+            raise RestoreTargetError(
+                f"spool {self.folder}: is no folder that this user alone may read",
+                hint="Give it to the server's user with mode 0700, or name another one by --spool.",
+            )
+
+    def take(self, name: str, destination: Path) -> bool:
+        """Move a segment that lies here to its destination; say whether it did."""
+        try:
+            os.rename(self.folder / name, destination)
+        except OSError:  # not there; or on another file system, and the archive brings it
+            return False
+        return True
+
+    def want(self, name: str) -> None:
+        """Tell whoever fills the spool which segment the server has just got otherwise."""
+        with suppress(RestoreTargetError):
+            write_file(self.folder / _WANTED, [name.encode()], durable=False)
+
+    def wanted(self) -> str:
+        """Return the segment of the last `want`; empty where there was none."""
+        try:
+            return (self.folder / _WANTED).read_text(encoding="ascii")
+        except (OSError, ValueError):
+            return ""
+
+    def lock(self) -> int | None:
+        """Become the one that fills the spool; None where another one does. The lock ends with the process."""
+        fd = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return None
+        return fd
+
+    def names(self) -> set[str]:
+        """Return the segments that lie here; none where the folder is gone."""
+        try:
+            return {name for name in os.listdir(self.folder) if is_segment_name(name)}
+        except OSError:
+            return set()
+
+    def remove(self, names: set[str]) -> None:
+        """Remove segments; those that are gone are no error."""
+        for name in names:
+            with suppress(OSError):
+                os.unlink(self.folder / name)
+
+    def clear(self) -> None:
+        """Remove everything that lies here, and the folder."""
+        with suppress(OSError):
+            for name in os.listdir(self.folder):
+                with suppress(OSError):
+                    os.unlink(self.folder / name)
+            self.folder.rmdir()
+
+
+@dataclass(slots=True)
+class Prefetcher:
+    """Fills a spool with the segments that follow the one that the server has.
+
+    Attributes:
+        archive: Of the source.
+        spool: The folder; locked by the caller.
+        segment_bytes: Size of a segment [bytes].
+        clock: Tells how long the server has taken nothing.
+        ahead: How many segments are kept ready; together at most 128 MiB, but one at least.
+        idle_s: When it ends, after the server's last sign [s].
+    """
+
+    archive: WalArchive
+    spool: Spool
+    segment_bytes: int
+    clock: Clock
+    ahead: int = DEFAULT_AHEAD
+    idle_s: float = IDLE_S
+    _next: Segment | None = None  # to be brought next; None where the archive has no more
+    _ready: list[Segment] = field(default_factory=list)  # brought, and not seen to be taken
+    _coming: dict[Segment, Future[bool]] = field(default_factory=dict)
+    _wanted: str = ""
+    _at: Segment | None = None  # the last that the server got otherwise
+
+    def run(self) -> None:
+        """Work until the server has taken nothing for a while, or the folder is gone; then remove the folder."""
+        room = max(1, min(self.ahead, MAX_SPOOL_BYTES // self.segment_bytes))
+        pause = Event()
+        last_sign_s = self.clock.monotonic_s()
+        self.spool.remove(self.spool.names())  # of one that was killed
+        with ThreadPoolExecutor(min(_MAX_WORKERS, os.cpu_count() or 1)) as pool:
+            while self.clock.monotonic_s() - last_sign_s < self.idle_s and self.spool.folder.is_dir():
+                if self._look():
+                    last_sign_s = self.clock.monotonic_s()
+                while self._next is not None and len(self._ready) + len(self._coming) < room:
+                    self._coming[self._next] = pool.submit(self._bring, self._next)
+                    self._next = Segment(self._next.timeline, self._next.number + 1)
+                pause.wait(_LOOK_S)
+        self.spool.clear()
+
+    def _look(self) -> bool:
+        """Take note of what the server did and of what has come; say whether there was anything."""
+        wanted, there = self.spool.wanted(), self.spool.names()
+        is_alive = wanted != self._wanted and is_segment_name(wanted)
+        if is_alive:
+            self._wanted = wanted
+            self._aim(Segment.parse(wanted, self.segment_bytes))
+        left = [segment for segment in self._ready if segment.name(self.segment_bytes) in there]
+        is_alive |= len(left) < len(self._ready)
+        self._ready = left
+        for segment, future in list(self._coming.items()):
+            if future.done():
+                is_alive = True
+                del self._coming[segment]
+                self._came(segment, is_there=future.result())
+        return is_alive
+
+    def _came(self, segment: Segment, *, is_there: bool) -> None:
+        if not self._is_due(segment):
+            self.spool.remove({segment.name(self.segment_bytes)})
+        elif is_there:
+            self._ready.append(segment)
+        else:
+            self._next = None  # whoever asks for it is told why
+
+    def _is_due(self, segment: Segment) -> bool:
+        at = self._at
+        return at is not None and segment.timeline == at.timeline and segment.number > at.number
+
+    def _aim(self, at: Segment) -> None:
+        """Go on behind a segment; what was brought and is not needed is removed."""
+        self._at = at
+        kept = [segment for segment in self._ready if self._is_due(segment)]
+        self.spool.remove({segment.name(self.segment_bytes) for segment in self._ready if segment not in kept})
+        self._ready = kept
+        known = [segment.number for segment in (*kept, *self._coming) if self._is_due(segment)]
+        self._next = Segment(at.timeline, max([at.number, *known]) + 1)
+
+    def _bring(self, segment: Segment) -> bool:
+        """Bring one segment; say whether it is there. Not synced: the server syncs what it keeps."""
+        try:
+            plan = plan_segment(self.archive, segment, self.segment_bytes)
+            if not plan.is_whole:
+                return False
+            pieces = segment_content(self.archive, plan)
+            write_file(self.spool.folder / segment.name(self.segment_bytes), pieces, durable=False)
+        except CofferError:
+            return False
+        return True
+
+
+def prefetch_in_background(archive: WalArchive, spool: Spool, segment_bytes: int, clock: Clock, ahead: int) -> None:
+    """Start a process that fills the spool, where none does; return at once.
+
+    It is a fork: keys and modules are there already. It leaves the caller's session, signals and streams, so the server
+    neither waits for it nor ends it.
+    """
+    if os.fork():
+        return
+    try:  # the child: it must not come back
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        if spool.lock() is not None:
+            Prefetcher(archive, spool, segment_bytes, clock, ahead).run()
+    finally:
+        os._exit(0)
