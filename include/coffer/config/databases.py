@@ -105,8 +105,8 @@ class DatabaseServer(PolicyModel):
     backup."""
     max_rate: WireRate | None = None
     """The most that a backup reads from the server in a second."""
-    fast_checkpoint: Flag = False
-    """True begins a backup at once, at the cost of a burst of writes; false waits for a checkpoint in its own time."""
+    fast_checkpoint: Flag = True
+    """True begins a backup at once, with a burst of writes on the server; false waits some minutes for a gentle one."""
     proof: DatabaseProof = written({})
     """What is kept to compare a restored copy with."""
     logical: LogicalBackup = written({})

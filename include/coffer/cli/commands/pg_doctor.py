@@ -33,7 +33,7 @@ _METHODS = ("delta", "native", "wal")
     ),
 )
 def see_doctor(run: Run, **given: Any) -> Outcome:
-    """Check whether a PostgreSQL server is fit to be backed up.
+    """Check a server's settings for backups, one by one.
 
     Looks at the connection, the role, the settings, the slot, and at what a backup would leave out; each check ends
     with ok, warn or fail, and says what to do. Nothing is changed. Without --source and --host, all databases of the
