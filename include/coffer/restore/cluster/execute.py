@@ -125,7 +125,7 @@ class _ClusterRestore:
 
     def _check(self) -> dict[int, Path]:
         """Refuse what cannot be done; return where the tablespaces go. Nothing is written."""
-        options, facts = self.options, self.plan.facts
+        options = self.options
         if options.action not in ACTIONS:
             raise UsageError(f"action {options.action!r}: not one of {', '.join(ACTIONS)}")
         if options.owner not in (None, (os.geteuid(), os.getegid())) and os.geteuid() != 0:
@@ -139,12 +139,7 @@ class _ClusterRestore:
                     hint="Raise the limit, or let the server fetch its WAL by a restore_command.",
                 )
             self.command = options.restore_command
-        guard.require_fit(self.repo, self.target, delta=options.delta, system_id=facts.system_id)
-        of_snapshot = tablespaces.tablespaces_of(self.manifest, self.plan.record)
-        places = tablespaces.map_tablespaces(of_snapshot, self.target, options, tablespaces.links_of(self.target))
-        for oid, folder in places.items():
-            guard.require_fit_tablespace(self.repo, oid, folder, delta=options.delta)
-        return places
+        return planned_tablespaces(self.repo, self.plan, self.target, options)
 
     def _check_stop(self) -> None:
         if self.stop.is_set():
@@ -337,6 +332,23 @@ class _ClusterRestore:
             warnings=tuple(self.warnings),
             start_command=start_command(self.plan.facts.major, self.target, owner, self.overrides),
         )
+
+
+def planned_tablespaces(
+    repo: Repository, plan: ClusterPlan, target: Path, options: ClusterRestoreOptions
+) -> dict[int, Path]:
+    """Check every folder that would be written to, and return where the tablespaces go: OID -> folder.
+
+    Raises:
+        UsageError, RestoreTargetError: One cannot be used. Nothing was written.
+    """
+    data = Path(os.path.realpath(target))
+    guard.require_fit(repo, data, delta=options.delta, system_id=plan.facts.system_id)
+    of_snapshot = tablespaces.tablespaces_of(repo.manifest(plan.snapshot), plan.record)
+    places = tablespaces.map_tablespaces(of_snapshot, data, options, tablespaces.links_of(data))
+    for oid, folder in places.items():
+        guard.require_fit_tablespace(repo, oid, folder, delta=options.delta)
+    return places
 
 
 def start_command(major: int, target: Path, owner: tuple[int, int], overrides: dict[str, str]) -> tuple[str, ...]:
