@@ -29,6 +29,7 @@ from coffer.sources.postgres.clustertree import ClusterTree, make_row
 from coffer.sources.postgres.connection import connect_sql
 from coffer.sources.postgres.content_digest import Proof, ProofOptions, take_proof
 from coffer.sources.postgres.intake import Intake
+from coffer.sources.postgres.native import NativeBase, require_base
 from coffer.sources.postgres.pagefile import PageWriter
 from coffer.sources.postgres.replication import ReplicationSession
 from coffer.sources.postgres.spec import ClusterOptions, ClusterSource
@@ -129,7 +130,7 @@ class _ClusterRun:
         system_id, segment_bytes = self._prepare_server(parent)
         options = self.options
         self.run.begin(WriteOptions(options.level, options.workers, options.pack_size_bytes))
-        taken = self._take(parent)
+        taken = self._take(parent, state)
         facts = self._facts(taken, state, system_id, segment_bytes)
         proof = self._prove(facts, parent)
         self._keep_record(taken, state, proof)
@@ -172,7 +173,7 @@ class _ClusterRun:
 
     # ----------------------------------------------------------------------------------------------- the stream
 
-    def _take(self, parent: _Parent | None) -> _Taken:
+    def _take(self, parent: _Parent | None, state: ClusterState) -> _Taken:
         """Read the cluster by the method that was asked for, or by the next safer one where that is not possible."""
         method = self.options.method
         if method is not Method.FULL and parent is None:
@@ -180,13 +181,27 @@ class _ClusterRun:
             method = Method.FULL
         if method is Method.NATIVE:
             try:
-                return self._read(Method.NATIVE, parent)
+                assert parent is not None  # else it is full by now
+                return self._read_native(parent, state)
             except PostgresIncrementalRefusedError as error:
                 self._note(error.code, f"{error.message}: the pages are compared instead")
                 method = Method.DELTA
         return self._read(method, parent)
 
-    def _read(self, method: Method, parent: _Parent | None) -> _Taken:
+    def _read_native(self, parent: _Parent, state: ClusterState) -> _Taken:
+        """Read what changed since the parent, by the server's own account, which is looked over.
+
+        Raises:
+            PostgresIncrementalRefusedError: That is not possible, or what came is not all of it.
+        """
+        assert self.run is not None  # made before
+        label, damaged = self.source.connection.label, self.run.store_is_damaged
+        old = require_base(self._stored(parent), parent.facts, state, label, store_is_damaged=damaged)
+        native = NativeBase(old, parent.facts, self.sql, label, self._check)
+        with native.refusals():
+            return self._read(Method.NATIVE, parent, native)
+
+    def _read(self, method: Method, parent: _Parent | None, native: NativeBase | None = None) -> _Taken:
         assert self.run is not None  # made before
         repo, writer = self.repo, self.run.writer
         self.progress.phase = "backing up"
@@ -196,17 +211,18 @@ class _ClusterRun:
         pages = PageWriter(writer, repo.keyring.ids, repo.index().__contains__)
         bundler = Bundler(writer, repo.settings.chunking)
         tree = ClusterTree(repo.keyring.ids, writer, pages)
-        old = self._stored(parent) if method is not Method.FULL else None
+        old = self._stored(parent) if method is Method.DELTA else None if native is None else native.old
         below_bytes = repo.settings.chunking.bundle_below_bytes
-        intake = Intake(tree, pages, bundler, old, below_bytes, self.progress, self._check)
+        intake = Intake(tree, pages, bundler, old, below_bytes, self.progress, self._check, native)
         asked = BaseBackupOptions(
             label=_label(self.source.name),
             fast_checkpoint=self.options.fast_checkpoint,
             max_rate_bytes_s=self.options.max_rate_bytes_s,
-            incremental=method is Method.NATIVE,
+            incremental=native is not None,
         )
+        base_manifest = None if native is None else native.manifest
         with ReplicationSession(self.source.connection) as session:
-            told = take_base_backup(session, asked, intake, stop=self.stop)
+            told = take_base_backup(session, asked, intake, base_manifest=base_manifest, stop=self.stop)
         return _Taken(method, tree, pages, bundler, intake, intake.finish(), told)
 
     def _stored(self, parent: _Parent | None) -> StoredCluster | None:

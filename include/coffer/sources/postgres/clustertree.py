@@ -141,6 +141,12 @@ class ClusterTree:
                 yield Group(folder, names, [self._folders[folder][name].row for name in names])
 
 
+def resized(row: Row, size_bytes: int) -> Row:
+    """Return the row of a file whose content has another length than what came."""
+    mode, uid, gid, _, ino, dev, nlink, mtime_ns, ctime_ns = row
+    return mode, uid, gid, size_bytes, ino, dev, nlink, mtime_ns, ctime_ns
+
+
 def make_row(mode: int, uid: int, gid: int, size_bytes: int, mtime_s: int) -> Row:
     """Return the row of an entry that has no place on a file system here."""
     return mode, uid, gid, size_bytes, 0, 0, 1, mtime_s * 1_000_000_000, 0

@@ -11,19 +11,21 @@ import google_crc32c
 from coffer.errors import SourceFormatError
 from coffer.postgres.backup_manifest import ManifestFacts, ManifestFile, ManifestParser
 from coffer.postgres.facts import MANIFEST_PATH
-from coffer.postgres.relation_path import parse_relation_path
+from coffer.postgres.relation_path import parse_relation_path, split_incremental
 from coffer.progress import Progress
 from coffer.repository.blocks import Row
 from coffer.repository.writer import ChunkWriter
 from coffer.sources.assembly.bundle import Bundler, Known
 from coffer.sources.assembly.extents import SmallContent
 from coffer.sources.postgres.basebackup_tar import Kind, Member, TarParser
-from coffer.sources.postgres.clustertree import ClusterTree, make_row
+from coffer.sources.postgres.clustertree import ClusterTree, make_row, resized
+from coffer.sources.postgres.native import NativeBase
 from coffer.sources.postgres.pagecontent import PagedContent
 from coffer.sources.postgres.pagefile import PIECE_BYTES, PagedFile, PageWriter
 from coffer.sources.postgres.stored import StoredCluster
 
 _BASE_ARCHIVE = "base.tar"
+_LABEL = b"backup_label"
 _OURS = 0o600
 _NO_CHECKSUM = frozenset({b"backup_manifest"})
 
@@ -50,6 +52,7 @@ class Intake:
         bundle_below_bytes: int,
         progress: Progress,
         check: Callable[[], None],
+        native: NativeBase | None = None,
     ) -> None:
         """Put entries into a tree.
 
@@ -61,9 +64,11 @@ class Intake:
             bundle_below_bytes: Other files smaller than this are bundled.
             progress: Kept up to date.
             check: Called now and then; may raise.
+            native: What files of changed blocks are completed from; None where whole files come.
         """
         self._tree, self._pages, self._bundler, self._old = tree, pages, bundler, old
         self._bundle_below_bytes, self._progress, self._check = bundle_below_bytes, progress, check
+        self._native = native
         self._parser: TarParser | None = None
         self._prefix = b""
         self._file: _File | None = None
@@ -78,6 +83,8 @@ class Intake:
         """Begin an archive."""
         self._end_archive()
         self._check()
+        if self._native is not None:
+            self.read_bytes += self._native.begin()
         self._parser = TarParser(name)
         if name == _BASE_ARCHIVE:
             self._prefix = b""
@@ -91,6 +98,7 @@ class Intake:
     def archive_data(self, data: memoryview) -> None:
         """Take bytes of the archive."""
         assert self._parser is not None  # archive() comes first: the stream sees to it
+        self.read_bytes += len(data)
         for event in self._parser.feed(data):
             if isinstance(event, Member):
                 self._begin(event)
@@ -119,7 +127,7 @@ class Intake:
             self._tree.add_folder(path, row)
             return
         self._progress.current = path
-        self._file = _File(path, row, self._sink(path, row))
+        self._file = _File(path, row, self._sink(path, row))  # by the name that the manifest has
         if self._file.is_whole:
             self._end_file()
 
@@ -128,13 +136,19 @@ class Intake:
         assert file is not None  # the caller has looked
         crc = file.finish()
         self._sums[file.path] = (file.size_bytes, crc)
-        self.read_bytes += file.size_bytes
         self._progress.files_done += 1
-        self._progress.bytes_done = self.read_bytes
+        self._progress.bytes_done = self._tree.size_bytes
         self._check()
 
     def _sink(self, path: bytes, row: Row) -> Sink:
         size_bytes = row[3]
+        if self._native is not None:
+            whole, is_changes = split_incremental(path)
+            changed = parse_relation_path(whole) if is_changes else None
+            if changed is not None:
+                return self._native.sink(self._tree, self._pages, whole, row, changed)
+            if path == _LABEL:
+                return _SmallSink(self, path, row, self._native.whole_label)
         if parse_relation_path(path) is not None:
             return _PagesSink(self._tree, self._pages, path, row, self._old)
         if size_bytes < self._bundle_below_bytes:
@@ -169,6 +183,7 @@ class Intake:
     def manifest_data(self, data: memoryview) -> None:
         """Take bytes of the manifest."""
         assert self._manifest is not None  # manifest() comes first: the stream sees to it
+        self.read_bytes += len(data)
         self._manifest.take(data)
 
     def progress(self, done_bytes: int) -> None:
@@ -184,6 +199,8 @@ class Intake:
         """
         assert self._manifest is not None  # the stream ended with it
         facts = self._manifest.finish()
+        if self._native is not None:
+            self._native.finish(facts)
         size_bytes, content, rest = self._manifest.content()
         row = make_row(stat.S_IFREG | _OURS, 0, 0, size_bytes, 0)
         if content is None:
@@ -246,16 +263,19 @@ class _PagesSink:
 
 
 class _SmallSink:
-    """A file that is bundled with others."""
+    """A file that is bundled with others; `change` makes of what comes what is kept."""
 
-    def __init__(self, intake: Intake, path: bytes, row: Row) -> None:
-        self._intake, self._path, self._row = intake, path, row
+    def __init__(self, intake: Intake, path: bytes, row: Row, change: Callable[[bytes], bytes] | None = None) -> None:
+        self._intake, self._path, self._row, self._change = intake, path, row, change
         self._data = b""
 
     def add(self, piece: bytes) -> None:
         self._data += piece
 
     def finish(self) -> None:
+        if self._change is not None:
+            self._data = self._change(self._data)
+            self._row = resized(self._row, len(self._data))
         self._intake.add_small(self._path, self._row, self._data)
 
 
