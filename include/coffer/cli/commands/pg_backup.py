@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,9 @@ from coffer.sources.postgres.backup import backup_cluster
 from coffer.sources.postgres.spec import ClusterOptions, ClusterSource
 from coffer.units import human_duration, human_rate, human_size
 
+if TYPE_CHECKING:
+    from coffer.config.databases import DatabaseCluster
+
 _METHODS = [method.value for method in Method]
 
 
@@ -35,14 +38,17 @@ _METHODS = [method.value for method in Method]
         option(
             "--method",
             type=click.Choice(_METHODS),
-            default=Method.DELTA.value,
-            show_default=True,
-            help="How pages that changed are found; every snapshot is complete.",
+            help="How pages that changed are found; every snapshot is complete.  [else the policy's; else delta]",
         ),
         flag("--spread-checkpoint", help="Wait for a gentle checkpoint instead of asking for one at once."),
         option("--max-rate", metavar="RATE", type=RATE, help="The server sends no faster than 50MB/s ..."),
         option("--max-duration", metavar="DURATION", type=DURATION, help="End without a snapshot after 30m, 4h ..."),
-        option("--prove", metavar="DURATION", type=DURATION, help="Prove tables' content with it, for 10m at most ..."),
+        option(
+            "--prove",
+            metavar="DURATION",
+            type=DURATION,
+            help="Prove tables' content with it, for 10m at most ... 0s proves nothing.  [else the policy's; else 0s]",
+        ),
         option("--prove-first", metavar="TABLE", many=True, help="Prove this table first: database.schema.table."),
         option("--tag", metavar="WORD", many=True, help="Keep a word with the snapshot."),
     ),
@@ -60,7 +66,7 @@ def back_up(run: Run, **given: Any) -> Outcome:
     cluster = find_cluster(run, given)
     source = ClusterSource(cluster.source, cluster.connection, cluster.slot, (*cluster.tags, *given["tag"]))
     repo = run.repository()
-    options = _options(run, given, started_s)
+    options = _options(run, given, cluster.of_policy, started_s)
     progress = Progress(phase="opening")
     run.stops_softly = True
     with Display(run, progress):
@@ -71,9 +77,17 @@ def back_up(run: Run, **given: Any) -> Outcome:
 COMMAND = back_up
 
 
-def _options(run: Run, given: dict[str, Any], started_s: float) -> ClusterOptions:
+def _options(run: Run, given: dict[str, Any], known: DatabaseCluster | None, started_s: float) -> ClusterOptions:
+    """Return what the options say, and for the rest what the policy says of the cluster."""
     seconds = given["max_duration"]
     tuned: dict[str, Any] = {}
+    method, budget_s, tables, rate = Method.DELTA, 0.0, (), None
+    is_fast = not given["spread_checkpoint"]
+    if known is not None:
+        server = known.server
+        method = Method.NATIVE if server.method == Method.NATIVE.value else Method.DELTA
+        budget_s, tables, rate = server.proof.budget, server.proof.tables, server.max_rate
+        is_fast = is_fast and server.fast_checkpoint
     if run.policy is not None:
         performance = run.policy.performance
         tuned = {
@@ -83,12 +97,12 @@ def _options(run: Run, given: dict[str, Any], started_s: float) -> ClusterOption
         }
         seconds = seconds or performance.max_duration_s
     return ClusterOptions(
-        method=Method(given["method"]),
-        fast_checkpoint=not given["spread_checkpoint"],
-        max_rate_bytes_s=given["max_rate"],
+        method=method if given["method"] is None else Method(given["method"]),
+        fast_checkpoint=is_fast,
+        max_rate_bytes_s=given["max_rate"] or rate,
         deadline_s=None if seconds is None else started_s + seconds,
-        proof_budget_s=given["prove"] or 0.0,
-        proof_tables=tuple(given["prove_first"]),
+        proof_budget_s=budget_s if given["prove"] is None else given["prove"],
+        proof_tables=(*given["prove_first"], *tables),
         **tuned,
     )
 
