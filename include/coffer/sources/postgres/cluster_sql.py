@@ -74,6 +74,7 @@ def lock_cluster(connection: SqlConnection, label: str) -> None:
         PostgresBackupRunningError: Another backup has it.
     """
     with server_errors(label), connection.cursor() as cursor:
+        cursor.execute("SET idle_session_timeout = 0")  # it waits for as long as the base backup takes
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", _LOCK)
         row = cursor.fetchone()
     if row is None or not row[0]:
