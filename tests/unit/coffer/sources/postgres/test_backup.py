@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -14,11 +13,10 @@ from coffer.errors import InterruptedRunError, UsageError
 from coffer.errors_postgres import PostgresBackupRunningError, PostgresSystemChangedError
 from coffer.postgres.facts import CLUSTER_PATH, ClusterFacts, Method
 from coffer.postgres.record import ClusterRecord
-from coffer.postgres.relation_path import parse_relation_path
 from coffer.postgres.wal_archive import WalArchive
-from coffer.repository.pack import TYPE_DATA
 from coffer.sources.postgres.backup import backup_cluster
 from coffer.sources.postgres.spec import ClusterOptions, ClusterSource
+from tests.harness.clusters import content_of, must_hold
 from tests.harness.repositories import commit_snapshot, make_repository
 
 pytestmark = pytest.mark.postgres
@@ -46,40 +44,6 @@ def own(servers):
 
 def source_of(server, name="primary"):
     return ClusterSource(name, server.connection(), f"coffer_{name}", ("nightly",))
-
-
-def content(repo, snapshot, path):
-    """Return a file's content out of the repository."""
-    manifest = repo.manifest(snapshot)
-    entry = manifest.find(path)
-    assert entry is not None, path
-    if entry.content is None:
-        return b""
-    read = repo.reader().read
-    extents = manifest.expand(entry.content)
-    return b"".join([read(e.chunk_id, TYPE_DATA)[e.offset : e.offset + e.length] for e in extents])
-
-
-def relation_files(folder):
-    """Return path -> content of all files of pages below a data folder; tablespaces are followed."""
-    found = {}
-    for top, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            path = os.fsencode(os.path.relpath(os.path.join(top, name), folder))
-            if parse_relation_path(path) is not None:
-                found[path] = Path(top, name).read_bytes()
-    return found
-
-
-def must_hold(repo, snapshot, server):
-    """Compare every file of pages with the server's own; it is quiet, and its buffers are on disk."""
-    on_disk = relation_files(server.data)
-    kept = {e.path for e in repo.manifest(snapshot).entries() if parse_relation_path(e.path) is not None}
-    unlogged = {path for path in on_disk if path + b"_init" in on_disk}
-    assert on_disk.keys() - unlogged == kept
-    assert len(kept) > 200
-    for path in sorted(kept):
-        assert on_disk[path] == content(repo, snapshot, path), path
 
 
 def take(repo, server, options):
@@ -117,7 +81,7 @@ def test_the_snapshot_says_what_it_is(repo, own):
     assert facts is not None
     assert (own.installation.major, Method.FULL, 1) == (facts.major, facts.method, facts.timeline)
     assert own.value("SELECT system_identifier FROM pg_control_system()") == facts.system_id
-    record = ClusterRecord.decode(content(repo, result.snapshot, CLUSTER_PATH))
+    record = ClusterRecord.decode(content_of(repo, result.snapshot, CLUSTER_PATH))
     assert {"postgres", "template1"} <= set(record.databases.values())
     assert "replica" == record.settings["wal_level"]
     assert ("nightly",) == result.snapshot.tags
@@ -136,7 +100,7 @@ def test_tablespaces_are_folders_of_the_tree(repo, own):
     own.sql("CREATE TABLE aside TABLESPACE side AS SELECT generate_series(1, 20000) AS n")
     result = take(repo, own, FULL)
     must_hold(repo, result.snapshot, own)
-    record = ClusterRecord.decode(content(repo, result.snapshot, CLUSTER_PATH))
+    record = ClusterRecord.decode(content_of(repo, result.snapshot, CLUSTER_PATH))
     assert [str(place)] == list(record.tablespaces.values())
     oid = next(iter(record.tablespaces))
     assert repo.manifest(result.snapshot).find(f"pg_tblspc/{oid}".encode()).mode & 0o040000
@@ -155,7 +119,7 @@ def test_a_damaged_page_is_named_and_the_snapshot_kept(repo, own):
     assert 3 == result.exit_code
     assert [(path.encode(), "pg-page-checksum")] == [(w.path, w.code) for w in result.warnings]
     assert 1 == ClusterFacts.of(result.snapshot).corrupt_pages
-    record = ClusterRecord.decode(content(repo, result.snapshot, CLUSTER_PATH))
+    record = ClusterRecord.decode(content_of(repo, result.snapshot, CLUSTER_PATH))
     assert [(path, 3)] == record.corrupt_pages
 
 

@@ -6,85 +6,14 @@ import random
 
 import pytest
 
-from coffer.backends.memory import MemoryBackend
-from coffer.postgres.facts import PAGES_FOLDER
-from coffer.repository.pack import TYPE_DATA
-from coffer.sources.assembly.bundle import Bundler
-from coffer.sources.assembly.drafts import ManifestDraft
-from coffer.sources.assembly.run import WriteOptions, WriteRun
-from coffer.sources.postgres.clustertree import ClusterTree, make_row
-from coffer.sources.postgres.pagefile import PIECE_BYTES, PagedFile, PageWriter
-from coffer.sources.postgres.stored import StoredCluster
-from tests.harness.repositories import make_repository
+from tests.harness.page_bench import PageBench, changed
 
 PAGE = 8192
-MODE = 0o100600
-
-
-class Bench:
-    """A repository in which files of pages are stored, one snapshot after another."""
-
-    def __init__(self):
-        self.repo = make_repository(MemoryBackend())
-        self.old = None
-        self.counts = None
-
-    def store(self, files):
-        """Store files as a snapshot that compares with the one before; return the manifest's reader."""
-        run = WriteRun(self.repo, "a cluster")
-        run.begin(WriteOptions(workers=2))
-        try:
-            pages = PageWriter(run.writer, self.repo.keyring.ids, self.repo.index().__contains__)
-            tree = ClusterTree(self.repo.keyring.ids, run.writer, pages)
-            for path, data in files.items():
-                file = PagedFile(pages, self.old.pages(path) if self.old is not None else None)
-                for at in range(0, len(data), PIECE_BYTES):
-                    file.add(data[at : at + PIECE_BYTES])
-                tree.add_file(path, make_row(MODE, 0, 0, len(data), 0), file.content if data else None)
-                if data:
-                    row = make_row(MODE, 0, 0, file.digests.size_bytes, 0)
-                    tree.add_file(PAGES_FOLDER + b"/" + path, row, file.digests)
-            draft = ManifestDraft(run.writer, Bundler(run.writer, self.repo.settings.chunking))
-            tree.finish(draft)
-            root = draft.finish(self.repo.index(), None, run.lease.sequence)
-            snapshot, _ = run.commit(root, stats={})
-            self.counts, self.stored_bytes = pages.counts, snapshot.stats["raw_bytes_new"]
-        finally:
-            run.close()
-        manifest = self.repo.manifest(snapshot)
-        self.old = StoredCluster(manifest, self.repo.reader())
-        return manifest
-
-    def read(self, manifest, path):
-        """Return a file's content out of the repository."""
-        entry = manifest.find(path)
-        if entry.content is None:
-            return b""
-        read = self.repo.reader().read
-        extents = manifest.expand(entry.content)
-        return b"".join([read(e.chunk_id, TYPE_DATA)[e.offset : e.offset + e.length] for e in extents])
-
-    def must_hold(self, manifest, files):
-        """Compare all files, and the digests of their pages, with what the repository gives back."""
-        for path, data in files.items():
-            assert data == self.read(manifest, path)
-            if data:
-                digests = self.read(manifest, PAGES_FOLDER + b"/" + path)
-                assert self.repo.keyring.ids.page_digests(data) == digests
 
 
 @pytest.fixture
 def bench():
-    return Bench()
-
-
-def changed(data, pages, seed):
-    """Return data with other bytes in the middle of some pages."""
-    draw = random.Random(seed)
-    out = bytearray(data)
-    for page in pages:
-        out[page * PAGE + 100 : page * PAGE + 140] = draw.randbytes(40)
-    return bytes(out)
+    return PageBench()
 
 
 def test_only_changed_pages_are_stored(bench):
