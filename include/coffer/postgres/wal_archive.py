@@ -55,17 +55,18 @@ _DAMAGE = (RepositoryError, CryptoError, ObjectNotFoundError, ShortReadError, Ba
 class WalArchive:
     """The saved log of one source. Thread-safe for reading; one thread puts."""
 
-    def __init__(self, repo: Repository, source: str, *, system_id: int | None = None) -> None:
+    def __init__(self, repo: Repository, source: str, *, system_id: int | None = None, tag: str = "") -> None:
         """Look at the log of a source; nothing is read yet.
 
         Args:
             repo: The repository.
             source: Name of the source.
             system_id: The cluster that the log must be of; where omitted, the one that the first object says.
+            tag: Of the source, for a reader that does not know its name; else it follows from the name.
         """
         self._repo = repo
         self.source = source
-        self.tag = repo.keyring.ids.source_tag(source)
+        self.tag = tag or repo.keyring.ids.source_tag(source)
         self._system_id = system_id
 
     # ------------------------------------------------------------------------------------------------ what there is
