@@ -136,7 +136,9 @@ class CofferDelta(Contender):
 
     def restore(self, target: Path) -> Command:
         """Return `coffer pg restore` to the end of the last backup."""
-        return self._coffer.command("pg", "restore", "--source", NAME, "--target", str(target), "--to", "immediate")
+        return self._coffer.command(
+            "pg", "restore", "--source", NAME, "--target-folder", str(target), "--to", "immediate"
+        )
 
     def fetch_line(self) -> str:
         """Return the line that Coffer writes into a restored cluster's settings."""
