@@ -14,6 +14,13 @@ def servers(request):
         yield made
 
 
+@pytest.fixture(scope="session", params=[found for found in installations() if found.major >= 17], ids=str)
+def summarizing_servers(request):
+    """Makes servers of the versions that summarize their WAL: those that a native incremental backup needs."""
+    with servers_of(request.param) as made:
+        yield made
+
+
 @pytest.fixture(scope="session")
 def server(servers):
     """The server that tests share: they leave no slot, role or table behind that another could trip over."""
