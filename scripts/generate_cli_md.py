@@ -69,6 +69,7 @@ apart.
 | 1 | failed: an error, or a check that found damage |
 | 2 | usage: the command line, the policy, or a name in it is wrong; nothing was done |
 | 3 | done, but incomplete: some files could not be saved or restored as they are; each is a warning |
+| 126 | failed, of `coffer wal fetch` alone: PostgreSQL takes a lower code for the end of the archive |
 
 An error is one line `coffer: ...` and one line `HINT: ...` on standard error. [errors.md](errors.md) lists them with
 their codes. Results are on standard output, so that they can be piped; progress and warnings are not.
