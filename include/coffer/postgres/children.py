@@ -117,6 +117,14 @@ class Child:
         self._listener.join()
         return code
 
+    def wait_for(self, seconds: float) -> int | None:
+        """Wait for its end no longer than some time [s]; return its exit code, or None while it runs."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        return self.wait()
+
     def close(self) -> None:
         """End it if it runs, and close all that leads to it. Idempotent."""
         if self._process.poll() is None:

@@ -21,8 +21,8 @@ from coffer.progress import Progress
 from coffer.repository.repository import Repository
 from coffer.repository.snapshot import refuse_many_words
 from coffer.sources.assembly.bundle import Bundler
+from coffer.sources.assembly.result import BackupResult, SourceWarning, WarningLog
 from coffer.sources.assembly.run import WriteOptions, WriteRun
-from coffer.sources.filesystem.spec import BackupResult, WarningLog
 from coffer.sources.postgres.connection import PostgresConnection
 from coffer.sources.postgres.logical_catalog import HeldDatabase, Moment, may_read_passwords, server_version
 from coffer.sources.postgres.logical_choice import Choice
@@ -108,6 +108,7 @@ class _Run:
         self.repo, self.source, self.choice, self.options = repo, source, choice, options
         self.programs, self.progress, self.stop = programs, progress, stop
         self.warnings = WarningLog()
+        self.notes: list[SourceWarning] = []  # what the role may never do: no reason to call each backup incomplete
         self.run = WriteRun(repo, source.name)
         previous = self.run.previous
         self.before = Before.of(repo, previous)
@@ -169,7 +170,7 @@ class _Run:
             passwords = may_read_passwords(target)
             readings.append(globals_reading(self.programs, target, passwords=passwords))
             if not passwords:
-                self.warnings.add(readings[-1].path, "no-passwords", _NO_PASSWORDS)
+                self.notes.append(SourceWarning(readings[-1].path, "no-passwords", _NO_PASSWORDS))
         tables = sorted(record.tables, key=lambda table: (-moment.sizes[table.oid], table.oid))
         readings += [
             Reading(
@@ -261,4 +262,4 @@ class _Run:
             facts=facts.to_snapshot(),
             parent=self.run.previous,
         )
-        return BackupResult(committed, committed.stats, tuple(self.warnings.kept), concerns)
+        return BackupResult(committed, committed.stats, (*self.notes, *self.warnings.kept), concerns)

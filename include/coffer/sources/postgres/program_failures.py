@@ -11,7 +11,10 @@ from coffer.errors import CofferError
 from coffer.errors_postgres import PostgresError, PostgresUnavailableError, PostgresVersionError
 from coffer.sources.postgres.failures import MAX_TEXT, translate
 
-_LAST_LINES = 6  # of standard error that a message holds
+_LINES = 6  # of standard error that a message holds
+_ERROR = re.compile(r"\b(error|ERROR|FATAL):")
+# "pg_dump: error: ", "/usr/bin/psql:<stdin>:12: ERROR:  42P01: "
+_PREFIX = re.compile(r"^\S*?(?:pg_\w+|psql(?::<stdin>:\d+)?): (?:error: |(?=ERROR|FATAL|\w))")
 # Its last words, where the connection is what failed: `failures` knows them.
 _CONNECTION = re.compile(r"connection to server|could not connect|could not translate host name|no password supplied")
 _BROKEN = re.compile(r"server closed the connection|terminating connection|connection (not open|reset)|SSL SYSCALL")
@@ -56,17 +59,21 @@ def program_failure(name: str, code: int, lines: Sequence[str], label: str, what
 
 
 def _shorten(lines: Sequence[str]) -> str:
-    """Return the last lines as one, in the house's words: no name of the program, no level, no final period."""
-    kept = [re.sub(r"^[\w<>.:/ -]*?(?:pg_\w+|psql(?::<stdin>:\d+)?): (?:error: )?", "", line) for line in lines]
-    text = " ".join(" ".join(line.split()) for line in kept[-_LAST_LINES:] if line.strip())
+    """Return the lines from the first error on as one: no name of the program, no level, no final period."""
+    told = [line for line in lines if line.strip()]
+    first = next((at for at, line in enumerate(told) if _ERROR.search(line)), max(len(told) - _LINES, 0))
+    kept = [_PREFIX.sub("", line) for line in told[first : first + _LINES]]
+    text = " ".join(" ".join(line.split()) for line in kept)
     return re.sub(r"\b(FATAL|ERROR): +", "", text)[:MAX_TEXT].rstrip(".")
 
 
 def warnings_of(lines: Sequence[str]) -> list[str]:
     """Return what a program warned of though it succeeded: its lines, without its own name."""
-    found = []
+    found: list[str] = []
     for line in lines:
-        text = re.sub(r"^\S*?(pg_\w+|psql): ", "", line).strip()
-        if text:
-            found.append(text)
+        text = _PREFIX.sub("", line).strip()
+        if found and re.match(r"(detail|hint): ", text):
+            found[-1] += f"; {text}"  # belongs to the warning before it
+        elif text:
+            found.append(text.removeprefix("warning: "))
     return found
