@@ -24,7 +24,8 @@ longer than *max_duration*. The days between have *database_incremental_backup*,
 2. **execute_backup**, one for each server, with retries of its own
 3. **plan_checks**, then **check**, one for each location that was written to
 4. **plan_drills**, then **verify_backup**, one for each server: restored, started, its tables compared
-5. **report**: the totals
+5. **plan_dumps**, then **dump**, one for each server of which the policy asks for dumps (*logical*)
+6. **report**: the totals
 
 A server that fails does not keep the others from being saved and checked, but the run fails.
 
@@ -86,7 +87,7 @@ POLICY = policy_of_dags()
 )
 def database_full_backup() -> None:
     """Wire the tasks."""
-    wire_backups(plan_full)
+    wire_backups(plan_full, with_dumps=True)
 
 
 database_full_backup()

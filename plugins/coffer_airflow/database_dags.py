@@ -10,8 +10,14 @@ from airflow.sdk import Param, TriggerRule, task
 from coffer.config.policy import Policy
 from coffer.units import human_duration
 from coffer_airflow.dag_defaults import POOL, WAL_POOL
-from coffer_airflow.database_planning import OF_POLICY, plan_drills, summarise_backups
-from coffer_airflow.operators import DatabaseBackupOperator, DatabaseDrillOperator, VerifyOperator, WalDrainOperator
+from coffer_airflow.database_planning import OF_POLICY, plan_drills, plan_dumps, summarise_backups
+from coffer_airflow.operators import (
+    DatabaseBackupOperator,
+    DatabaseDrillOperator,
+    DatabaseDumpOperator,
+    VerifyOperator,
+    WalDrainOperator,
+)
 from coffer_airflow.planning import plan_checks
 
 Planner = Callable[..., list[dict[str, Any]]]
@@ -87,11 +93,12 @@ def backup_params(policy: Policy) -> dict[str, Param]:
     }
 
 
-def wire_backups(plan: Planner) -> None:
+def wire_backups(plan: Planner, *, with_dumps: bool = False) -> None:
     """Wire the tasks of a DAG that backs up databases.
 
     Args:
         plan: What the first task runs: it returns the arguments of `DatabaseBackupOperator`.
+        with_dumps: Whether the dumps that the policy asks for are taken after it.
     """
     planned = task(task_id="plan")(plan)()
     backups = DatabaseBackupOperator.partial(
@@ -101,8 +108,14 @@ def wire_backups(plan: Planner) -> None:
     check = VerifyOperator.partial(
         task_id="check", pool=POOL, depth="{{ params.check }}", map_index_template="{{ task.location or 'first' }}"
     ).expand_kwargs(checks)
-    drills = task(task_id="plan_drills")(plan_drills)(backups.output)
+    drills = task(task_id="plan_drills", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)(plan_drills)(
+        planned, backups.output
+    )
     DatabaseDrillOperator.partial(task_id="verify_backup", pool=POOL, map_index_template=_NAMES).expand_kwargs(drills)
+    if with_dumps:
+        dumps = task(task_id="plan_dumps", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)(plan_dumps)(planned)
+        backups >> dumps
+        DatabaseDumpOperator.partial(task_id="dump", pool=POOL, map_index_template=_NAMES).expand_kwargs(dumps)
     report = task(task_id="report")(summarise_backups)(backups.output)
     backups >> checks
     check >> report

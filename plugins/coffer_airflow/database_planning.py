@@ -157,15 +157,44 @@ def plan_wal(*, params: Mapping[str, Any], dag_run: Any) -> list[dict[str, Any]]
         return plan_drains(policy_of_dags(), params=params, identify=identified)
 
 
-def plan_drills(backups: Iterable[Mapping[str, Any]], params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the arguments of `DatabaseDrillOperator`: each cluster of a plan, once.
+def plan_dumps(planned: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the arguments of `DatabaseDumpOperator`: the clusters of a plan of which the policy asks for dumps.
+
+    Raises:
+        AirflowSkipException: It asks for none.
+    """
+    policy = policy_of_dags()
+    asked = [
+        {name: backup[name] for name in ("source", "databases", "location", "workers")}
+        for backup in planned
+        if any(policy.cluster(name).dumped for name in backup["databases"])
+    ]
+    if not asked:
+        raise AirflowSkipException("the policy asks for no dumps")
+    return asked
+
+
+def plan_drills(
+    planned: Iterable[Mapping[str, Any]], backups: Iterable[Mapping[str, Any]], *, params: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the arguments of `DatabaseDrillOperator`: what was planned and became a backup, in the plan's order.
 
     Raises:
         AirflowSkipException: The form asks for none.
     """
     if not params.get("drill"):
         raise AirflowSkipException("no proof by a restore was asked for")
-    return [{name: planned[name] for name in ("source", "databases", "location", "deadline")} for planned in backups]
+    snapshots = {backup["source"]: backup["snapshot"] for backup in backups}
+    return [
+        {
+            "source": backup["source"],
+            "databases": backup["databases"],
+            "location": backup["location"],
+            "snapshot": snapshots[backup["source"]],
+        }
+        for backup in planned
+        if backup["source"] in snapshots
+    ]
 
 
 def summarise_backups(backups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -57,12 +57,15 @@ class DatabaseSchedule(PolicyModel):
 
 
 class DatabaseProof(PolicyModel):
-    """What is kept at backup time to compare a restored copy with: row counts and digests of tables."""
+    """What is kept at backup time to compare a restored copy with (row counts and digests of tables), and where."""
 
     budget: ProofBudget = written("10m")
     """How long the server may be asked for them; tables that it does not reach are left out. `0s` takes none."""
     tables: Annotated[tuple[TableName, ...], ONCE] = ()
-    """The tables that come first; after them all others, the smallest first."""
+    """The tables that come first."""
+    scratch_dir: AbsolutePath | None = None
+    """Folder on the machine that proves backups, with room for the whole server: a backup is restored there, started,
+    and removed. The system's temporary folder where left out."""
 
 
 class LogicalBackup(PolicyModel):
@@ -128,6 +131,8 @@ class DatabaseCluster(NamedTuple):
         slot: The replication slot.
         dbnames: The database of each name on the server, in the order of `names`.
         tags: Of its snapshots: the other names, and the tags of all.
+        dumped: Databases of the server that are dumped besides, each once; none where the policy asks for no dump.
+        dump_jobs: Tables of these that are dumped at once.
     """
 
     source: str
@@ -137,6 +142,8 @@ class DatabaseCluster(NamedTuple):
     slot: str
     dbnames: tuple[str, ...]
     tags: tuple[str, ...]
+    dumped: tuple[str, ...]
+    dump_jobs: int
 
     @property
     def label(self) -> str:
@@ -183,10 +190,13 @@ def join_clusters(alike: Sequence[DatabaseCluster]) -> DatabaseCluster:
         names=names,
         dbnames=tuple(dbname for cluster in alike for dbname in cluster.dbnames),
         tags=tuple(dict.fromkeys(tag for tag in tags if tag != first.source)),
+        dumped=tuple(dict.fromkeys(dbname for cluster in alike for dbname in cluster.dumped)),
+        dump_jobs=max(cluster.dump_jobs for cluster in alike),
     )
 
 
 def _cluster(name: str, server: DatabaseServer) -> DatabaseCluster:
+    dumps = server.logical
     return DatabaseCluster(
         source=name,
         names=(name,),
@@ -195,4 +205,6 @@ def _cluster(name: str, server: DatabaseServer) -> DatabaseCluster:
         slot=server.slot or default_slot(name),
         dbnames=(server.dbname,),
         tags=server.tags,
+        dumped=(dumps.databases or (server.dbname,)) if dumps.enabled else (),
+        dump_jobs=dumps.jobs if dumps.enabled else 1,
     )

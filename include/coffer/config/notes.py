@@ -10,7 +10,6 @@ from __future__ import annotations
 from coffer.config.policy import Policy
 
 PENDING: dict[str, str] = {
-    "database_servers.<name>.logical": "no dump is made; the physical backup holds all databases",
     "cloud_backup": "nothing is sent to a cloud location",
     "sync_procedures": "nothing is synced",
     "local_backup.locations.<name>.retention": "no snapshot expires; all are kept",
@@ -36,7 +35,6 @@ def policy_notes(policy: Policy) -> tuple[str, ...]:
     Only what was asked for by name is told: a default that has no effect yet misleads nobody.
     """
     asked_for = {
-        "database_servers.<name>.logical": any(server.logical.enabled for server in policy.database_servers.values()),
         "cloud_backup": bool(policy.cloud_backup.providers),
         "alert_config": bool(policy.alert_config.channels),
     }

@@ -1,4 +1,4 @@
-"""Back up a PostgreSQL cluster of the policy, and save its write-ahead log."""
+"""Back up a PostgreSQL cluster of the policy."""
 
 from __future__ import annotations
 
@@ -6,68 +6,31 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from airflow.sdk.observability import stats as metrics
+from airflow.sdk.exceptions import AirflowFailException
 
 from coffer.clock import SYSTEM_CLOCK, utc_from_ns
 from coffer.compression import LEVEL_OFF
-from coffer.config.databases import DatabaseCluster, join_clusters
+from coffer.config.databases import DatabaseCluster
 from coffer.config.policy import Policy
 from coffer.errors import InterruptedRunError, UsageError
-from coffer.errors_postgres import PostgresSlotLostError
 from coffer.postgres.facts import ClusterFacts, Method
 from coffer.progress import Progress
 from coffer.repository.repository import Repository
-from coffer.repository.snapshot import Snapshot
 from coffer.sources.assembly.result import BackupResult
 from coffer.sources.postgres.backup import backup_cluster
-from coffer.sources.postgres.doctor_wal import SAFE_SHARE, used_share
-from coffer.sources.postgres.server_facts import SlotFacts, slots_of
 from coffer.sources.postgres.spec import ClusterOptions, ClusterSource
-from coffer.sources.postgres.wal_receiver import DrainResult, drain
+from coffer.sources.postgres.wal_receiver import drain
 from coffer.units import human_size
 from coffer_airflow.hooks.cluster import ClusterHook
 from coffer_airflow.hooks.repository import RepositoryHook
-from coffer_airflow.operators.base import RepositoryOperator, Result
+from coffer_airflow.operators.base import Result
+from coffer_airflow.operators.cluster import ClusterOperator, is_backed_up
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _WARNINGS_LOGGED = 200
 METHODS = ("full", "delta", "native", "wal")
-
-
-class ClusterOperator(RepositoryOperator):
-    """Base of the operators that work on a cluster of the policy.
-
-    Args:
-        source: The database whose name the cluster's snapshots bear.
-        databases: All names of the policy that are on this cluster, where it took the servers to know that.
-        **kwargs: Those of `RepositoryOperator`, and Airflow's own.
-    """
-
-    template_fields: Sequence[str] = (*RepositoryOperator.template_fields, "source")
-
-    def __init__(self, *, source: str, databases: Sequence[str] = (), **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.source = source
-        self.databases = databases
-
-    def cluster(self, policy: Policy) -> DatabaseCluster:
-        """Return the cluster, as the policy has it.
-
-        Raises:
-            UsageError: The policy has no database of one of the names.
-        """
-        found: dict[str, DatabaseCluster] = {}
-        for name in (self.source, *self.databases):
-            try:
-                part = policy.cluster(name)
-            except KeyError:
-                names = ", ".join(policy.databases) or "none"
-                raise UsageError(f"database {name!r}: the policy has {names}", hint="Give one of these.") from None
-            found.setdefault(part.source, part)
-        return join_clusters(list(found.values()))
 
 
 class DatabaseBackupOperator(ClusterOperator):
@@ -117,7 +80,7 @@ class DatabaseBackupOperator(ClusterOperator):
         deadline_s = self._deadline_s(repo)
         server = ClusterHook(cluster)
         if method == "wal":
-            if _newest(repo, cluster.source) is not None:
+            if is_backed_up(repo, cluster.source):
                 return self._save_wal(repo, hook, cluster, server, progress)
             self.log.warning("%s: WAL alone needs a backup to begin from: this one is full", cluster.label)
             method = "full"
@@ -179,10 +142,7 @@ class DatabaseBackupOperator(ClusterOperator):
         self, repo: Repository, hook: RepositoryHook, cluster: DatabaseCluster, server: ClusterHook, progress: Progress
     ) -> Result:
         """Make an incremental backup of method ``wal``: there is no new snapshot, only more to replay."""
-        saved = drain(
-            repo, cluster.source, server.target, slot=cluster.slot, until=None, stop=self._stop, progress=progress
-        )
-        _refuse_gap(saved, cluster)
+        saved = drain(repo, cluster.source, server.target, slot=cluster.slot, stop=self._stop, progress=progress)
         self.log.info("%s: %s of WAL saved, up to %s", cluster.label, human_size(saved.wal_bytes), saved.end)
         return {
             "snapshot": None,
@@ -244,95 +204,3 @@ class DatabaseBackupOperator(ClusterOperator):
             "end_lsn": str(facts.end),
             **stats,
         }
-
-
-class WalDrainOperator(ClusterOperator):
-    """Saves the write-ahead log that a cluster wrote since the last time, and lets the server forget it.
-
-    Safe to run twice, and beside a backup. Skips where there is no backup yet: the first one makes the slot. Fails,
-    after what there is was saved, where WAL was lost before it could be saved, and where the slot holds back half of
-    what it may: it would soon be given up. What it sees of the slot goes to Airflow's metrics:
-    ``coffer.wal.slot_lag_bytes``, ``coffer.wal.slot_used_share``, ``coffer.wal.saved_bytes``.
-
-    Args:
-        **kwargs: Those of `ClusterOperator`, and Airflow's own.
-    """
-
-    def work(self, repo: Repository, hook: RepositoryHook, progress: Progress, context: Context) -> Result:  # noqa: ARG002 - the contract of `work`
-        """Save it; see the class."""
-        cluster = self.cluster(hook.required_policy())
-        server = ClusterHook(cluster)
-        if cluster.slot not in self._slots(server) and _newest(repo, cluster.source) is None:
-            raise AirflowSkipException(f"{cluster.label}: no backup yet; the first one begins to keep WAL")
-        saved = drain(repo, cluster.source, server.target, slot=cluster.slot, stop=self._stop, progress=progress)
-        slot = self._slots(server).get(cluster.slot)
-        self._measure(cluster, saved, slot)
-        _refuse_gap(saved, cluster)
-        if slot is None:
-            raise PostgresSlotLostError(f"postgres {server.target.label}: slot {cluster.slot} was dropped meanwhile")
-        share = used_share(slot)
-        if share >= SAFE_SHARE:
-            raise AirflowFailException(
-                f"slot {slot.name} holds back {human_size(slot.lag_bytes)}, {share:.0%} of what it may; at 100 % the"
-                " server gives it up, and WAL is lost\n"
-                "HINT: raise max_slot_wal_keep_size, if the disk allows; is the repository slower than the server?"
-            )
-        return {
-            "source": cluster.source,
-            "databases": list(cluster.names),
-            "location": hook.place,
-            "timeline": saved.timeline,
-            "start_lsn": str(saved.start),
-            "end_lsn": str(saved.end),
-            "ranges": saved.ranges,
-            "wal_bytes": saved.wal_bytes,
-            "stored_bytes": saved.stored_bytes,
-            "slot_lag_bytes": slot.lag_bytes,
-            "slot_used_share": round(share, 4),
-        }
-
-    def _slots(self, server: ClusterHook) -> dict[str, SlotFacts]:
-        connection = server.get_conn()
-        try:
-            return slots_of(connection, server.target.label)
-        finally:
-            connection.close()
-
-    def _measure(self, cluster: DatabaseCluster, saved: DrainResult, slot: SlotFacts | None) -> None:
-        """Log what was saved, and give it to Airflow's metrics."""
-        lag_bytes = slot.lag_bytes if slot is not None else 0
-        self.log.info(
-            "%s: %s of WAL saved in %d pieces, up to %s on timeline %d; the slot holds back %s",
-            cluster.label,
-            human_size(saved.wal_bytes),
-            saved.ranges,
-            saved.end,
-            saved.timeline,
-            human_size(lag_bytes),
-        )
-        tags = {"source": cluster.source}
-        metrics.gauge("coffer.wal.slot_lag_bytes", lag_bytes, tags=tags)
-        metrics.gauge("coffer.wal.slot_used_share", used_share(slot) if slot is not None else 0.0, tags=tags)
-        metrics.gauge("coffer.wal.saved_bytes", saved.wal_bytes, tags=tags)
-
-
-def _newest(repo: Repository, source: str) -> Snapshot | None:
-    """Return the newest snapshot of a cluster; None where there is none."""
-    found = [snapshot for snapshot in repo.snapshots() if snapshot.source == source and ClusterFacts.of(snapshot)]
-    return max(found, key=lambda snapshot: snapshot.sequence, default=None)
-
-
-def _refuse_gap(saved: DrainResult, cluster: DatabaseCluster) -> None:
-    """Fail where WAL was lost before it could be saved; what came after it is saved by now.
-
-    Raises:
-        AirflowFailException: There is a gap.
-    """
-    if saved.gap is None:
-        return
-    start, end = saved.gap
-    raise AirflowFailException(
-        f"pg-wal-gap: {cluster.label}: WAL from {start} to {end} was removed from the server before it was saved\n"
-        "HINT: take a full backup now: moments in the gap, and after it until that backup, cannot be restored. Then"
-        " raise max_slot_wal_keep_size, or save WAL more often."
-    )

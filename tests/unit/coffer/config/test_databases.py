@@ -92,6 +92,20 @@ def test_defaults_are_gentle_and_correct():
     )
 
 
+def test_dumps_are_of_the_databases_that_ask_for_them():
+    """The database of each name, or those that are listed; each once; by default none."""
+    text = """
+databases: [a, b, c]
+database_servers:
+  a: {host: x, logical: {enabled: true, jobs: 4}}
+  b: {host: x, dbname: shop, logical: {enabled: true, databases: [shop, postgres, cms]}}
+  c: {host: x, dbname: other, logical: {jobs: 9}}
+"""
+    (cluster,) = clusters(text)
+    assert (("postgres", "shop", "cms"), 4) == (cluster.dumped, cluster.dump_jobs)
+    assert () == clusters("databases: [a]")[0].dumped
+
+
 def test_a_server_goes_to_its_own_locations():
     """As a source does."""
     text = "local_backup: {locations: {one: {path: a, retention: 30d}, two: {path: b, retention: 30d}}}\n"

@@ -53,11 +53,11 @@ def test_the_mistakes_are_rows_for_programs(coffer, broken):
 
 
 def test_what_is_right_but_has_no_effect_is_noted(coffer, tmp_path):
-    """A dump that is asked for is not made by this version; the exit code stays 0."""
-    (tmp_path / "p.yaml").write_text("databases: [main]\ndatabase_servers: {main: {logical: {enabled: true}}}\n")
+    """A bucket that is named is not written to by this version; the exit code stays 0."""
+    (tmp_path / "p.yaml").write_text("cloud_backup: {providers: {a: {type: aws_s3, bucket: org, region: eu-west-1}}}\n")
     ended = coffer("config", "check", tmp_path / "p.yaml")
     assert 0 == ended.code
-    assert "note: database_servers.<name>.logical: not acted on" in ended.out
+    assert "note: cloud_backup: not acted on" in ended.out
 
 
 def test_the_policy_is_shown_with_its_defaults(coffer, tmp_path, monkeypatch):
