@@ -282,6 +282,10 @@ class Servers:
         subprocess.run(["cp", "-a", "--reflink=auto", template.data, server.data], check=True)
         return server.start()
 
+    def empty(self) -> Server:
+        """Return a server without a data folder: whoever makes one there can start it."""
+        return self._new({})
+
     def start_standby(self, primary: Server, **settings: str) -> Server:
         """Start a streaming standby of a server."""
         server = self._new(settings)

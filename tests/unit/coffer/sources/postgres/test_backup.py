@@ -16,7 +16,7 @@ from coffer.postgres.record import ClusterRecord
 from coffer.postgres.wal_archive import WalArchive
 from coffer.sources.postgres.backup import backup_cluster
 from coffer.sources.postgres.spec import ClusterOptions, ClusterSource
-from tests.harness.clusters import content_of, must_hold
+from tests.harness.cluster_content import content_of, must_hold
 from tests.harness.repositories import commit_snapshot, make_repository
 
 pytestmark = pytest.mark.postgres

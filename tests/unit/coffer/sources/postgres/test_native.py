@@ -1,0 +1,483 @@
+"""Native incremental backups hold the cluster byte for byte; where they could not, its pages are compared."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+import tempfile
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from coffer.backends.memory import MemoryBackend
+from coffer.errors import ObjectCorruptError
+from coffer.errors_postgres import PostgresIncrementalAuditError
+from coffer.postgres.backup_label import BackupLabel
+from coffer.postgres.facts import ClusterFacts, Method
+from coffer.postgres.lsn import Lsn
+from coffer.postgres.page import PAGE_BYTES
+from coffer.sources.postgres import native
+from coffer.sources.postgres.backup import backup_cluster
+from coffer.sources.postgres.spec import ClusterOptions, ClusterSource
+from coffer.sources.postgres.stored import StoredCluster
+from coffer.sources.postgres.summary_audit import ExpectedChanges
+from tests.harness.cluster_content import content_of, must_hold, recovered
+from tests.harness.postgres import unprivileged, wait_for
+from tests.harness.repositories import make_repository
+
+pytestmark = pytest.mark.postgres
+
+QUIET = {"autovacuum": "off", "checkpoint_timeout": "1h", "bgwriter_lru_maxpages": "0"}
+ROWS = "SELECT n, repeat(md5(n::text), 3) FROM generate_series(1, {}) n"
+
+
+@pytest.fixture
+def repo():
+    return make_repository(MemoryBackend())
+
+
+@pytest.fixture
+def own(summarizing_servers):
+    """A server of its own that summarizes its WAL; its pages stay as they are once it is quiet."""
+    server = summarizing_servers.start(**QUIET, summarize_wal="on")
+    server.sql("CREATE TABLE items (id int PRIMARY KEY, text text)")
+    server.sql("INSERT INTO items " + ROWS.format(40000))
+    yield server
+    server.close()
+
+
+def take(repo, server, method=Method.NATIVE, name="primary"):
+    """Back up a quiet server: a checkpoint puts its buffers on disk first."""
+    server.sql("CHECKPOINT")
+    source = ClusterSource(name, server.connection(), f"coffer_{name}")
+    result = backup_cluster(repo, source, options=ClusterOptions(method=method, workers=2))
+    assert 0 == result.exit_code
+    return result
+
+
+def method_of(result):
+    return ClusterFacts.of(result.snapshot).method
+
+
+def must_be_compared(result, code, words):
+    """Make sure that pages were compared instead, and that the result says why."""
+    assert Method.DELTA is method_of(result)
+    (warning,) = result.warnings
+    assert code == warning.code
+    assert words in warning.message
+    assert "the pages are compared instead" in warning.message
+
+
+def copy_in(server, table, count, dbname="postgres"):
+    """Fill a table by COPY, which extends it by many pages at once."""
+    connection = psycopg2.connect(host=str(server.home), port=server.port, user="postgres", dbname=dbname)
+    with connection, connection.cursor() as cursor:
+        cursor.copy_expert(f"COPY {table} FROM STDIN", io.StringIO("".join(f"{n}\tnew {n}\n" for n in range(count))))
+    connection.close()
+
+
+# ------------------------------------------------------------------------------------------------------ as it goes
+
+
+def test_a_native_snapshot_is_the_cluster_byte_for_byte(repo, own):
+    """After updates, truncation, VACUUM FULL, dropped and new tables; and a comparison after it finds no change."""
+    must_hold(repo, take(repo, own, Method.FULL).snapshot, own)
+    own.sql("UPDATE items SET text = 'changed' WHERE id % 500 = 0")
+    own.sql("CREATE TABLE later AS " + ROWS.format(30000))
+    second = take(repo, own)
+    must_hold(repo, second.snapshot, own)
+    own.sql("VACUUM FULL items")
+    own.sql("DROP TABLE later")
+    own.sql("DELETE FROM items WHERE id > 30000")
+    own.sql("VACUUM items")
+    third = take(repo, own)
+    must_hold(repo, third.snapshot, own)
+    assert [Method.NATIVE, Method.NATIVE] == [method_of(second), method_of(third)]
+    assert ((), ()) == (second.warnings, third.warnings)
+    last = take(repo, own, Method.DELTA)
+    must_hold(repo, last.snapshot, own)
+    assert last.stats["pages_changed"] < 60
+
+
+def test_only_what_changed_comes_over_the_wire(repo, own):
+    """Unchanged files are sent as a few bytes each; what is small or no relation is sent whole."""
+    full = take(repo, own, Method.FULL)
+    own.sql("UPDATE items SET text = 'changed' WHERE id % 1000 = 0")
+    result = take(repo, own)
+    assert full.stats["read_bytes"] > full.stats["size_bytes"]
+    assert result.stats["size_bytes"] > 0.95 * full.stats["size_bytes"]
+    assert result.stats["read_bytes"] < full.stats["read_bytes"] / 4
+    assert result.stats["pages_changed"] < full.stats["pages_changed"] / 10
+
+
+def test_its_label_is_that_of_a_whole_backup(repo, own):
+    """A server does not start on a folder whose label says that it is incremental."""
+    take(repo, own, Method.FULL)
+    result = take(repo, own)
+    label = BackupLabel.parse(content_of(repo, result.snapshot, b"backup_label"))
+    assert label.incremental_from is None
+    assert ClusterFacts.of(result.snapshot).start == label.start
+
+
+def test_it_restores_by_itself(repo, own, summarizing_servers):
+    """To its own end, on a real server, with the content of that moment; the snapshots before are not needed."""
+    take(repo, own, Method.FULL)
+    own.sql("DELETE FROM items WHERE id % 3 = 0")
+    own.sql("INSERT INTO items SELECT n + 100000, 'late' FROM generate_series(1, 5000) n")
+    take(repo, own)
+    query = "SELECT count(*), sum(hashtextextended(items::text, 0)) FROM items"
+    expected = own.sql(query)
+    with recovered(repo, "primary", "immediate", summarizing_servers) as server:
+        assert expected == server.sql(query)
+
+
+def test_after_a_native_one_comes_any_other(repo, own):
+    """Native, compared and full ones follow each other in any order."""
+    for number, method in enumerate([Method.FULL, Method.NATIVE, Method.DELTA, Method.NATIVE, Method.FULL,
+                                     Method.NATIVE]):  # fmt: skip
+        own.sql(f"UPDATE items SET text = 'round {number}' WHERE id % 100 = {number}")
+        result = take(repo, own, method)
+        assert method is method_of(result)
+        must_hold(repo, result.snapshot, own)
+
+
+# ------------------------------------------------------------------------------------------------------ the defects
+
+
+def test_rows_of_before_a_truncation_do_not_come_back(repo, own):
+    """Cut by VACUUM, regrown by COPY: pages that were added and not written are zeroes, and not the old ones."""
+    own.sql("CREATE TABLE queue (id int, text text)")
+    own.sql("INSERT INTO queue " + ROWS.format(20000))
+    first = take(repo, own, Method.FULL)
+    path = own.value("SELECT pg_relation_filepath('queue')").encode()
+    own.sql("DELETE FROM queue WHERE id > 100")
+    own.sql("VACUUM queue")
+    copy_in(own, "queue", 4000)
+    result = take(repo, own)
+    assert Method.NATIVE is method_of(result)
+    must_hold(repo, result.snapshot, own)
+    manifest = repo.manifest(result.snapshot)
+    at, zeroes, old_bytes = 0, [], len(content_of(repo, first.snapshot, path))
+    for extent in manifest.expand(manifest.find(path).content):
+        if extent.chunk_id is None and at < old_bytes:
+            zeroes.append(at // PAGE_BYTES)
+        at += extent.length
+    assert zeroes, "no page was added without being written: the case is not the one that is meant"
+
+
+def test_without_the_correction_they_would(repo, own, monkeypatch):
+    """So the test above shows the defect of the server, for as long as the server has it."""
+    own.sql("CREATE TABLE queue (id int, text text)")
+    own.sql("INSERT INTO queue " + ROWS.format(20000))
+    take(repo, own, Method.FULL)
+    own.sql("DELETE FROM queue WHERE id > 100")
+    own.sql("VACUUM queue")
+    copy_in(own, "queue", 4000)
+    limits = []
+
+    def remember(self, file):
+        limits.append(limit_of(self, file))
+        return 1 << 17
+
+    limit_of = ExpectedChanges.limit_of
+    monkeypatch.setattr(ExpectedChanges, "limit_of", remember)
+    result = take(repo, own)
+    assert min(limits) < 1 << 17
+    path = own.value("SELECT pg_relation_filepath('queue')")
+    is_right = (own.data / path).read_bytes() == content_of(repo, result.snapshot, path.encode())
+    if own.value("SELECT current_setting('server_version_num')::int") in (170012, 180006):
+        assert not is_right
+
+
+@pytest.fixture
+def unsorted(summarizing_servers):
+    """A server whose summaries lie in memory: a folder of tmpfs lists the newest file first."""
+    server = summarizing_servers.start(**QUIET)
+    folder = Path(tempfile.mkdtemp(prefix="coffer-summaries-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    shutil.chown(folder, unprivileged().pw_uid, unprivileged().pw_gid)
+    server.stop()
+    place = server.data / "pg_wal" / "summaries"
+    shutil.rmtree(place, ignore_errors=True)
+    place.symlink_to(folder)
+    server.settings["summarize_wal"] = "on"
+    server.start()
+    yield server
+    server.close()
+    shutil.rmtree(folder)
+
+
+def test_blocks_that_the_server_loses_are_noticed(repo, unsorted):
+    """Where it merges its summaries in another order than that of the log; the pages are compared then."""
+    unsorted.sql("CREATE TABLE queue (id int, text text)")
+    unsorted.sql("INSERT INTO queue " + ROWS.format(20000))
+    take(repo, unsorted, Method.FULL)
+    lost = 0
+    for _ in range(3):
+        unsorted.sql("DELETE FROM queue WHERE id > 100")
+        unsorted.sql("VACUUM queue")
+        unsorted.sql("CHECKPOINT")
+        copy_in(unsorted, "queue", 6000)
+        unsorted.sql("CHECKPOINT")
+        unsorted.sql("UPDATE queue SET text = 'again' WHERE id % 100 = 0")
+        result = take(repo, unsorted)
+        must_hold(repo, result.snapshot, unsorted)
+        codes = [warning.code for warning in result.warnings]
+        assert (Method.DELTA if codes else Method.NATIVE) is method_of(result)
+        assert set(codes) <= {"pg-incr-audit"}
+        lost += len(codes)
+    if unsorted.value("SELECT current_setting('server_version_num')::int") == 180006:
+        assert lost, "18.6 merges in the order of the folder"
+
+
+def test_a_failed_audit_is_no_failure(repo, own, monkeypatch):
+    """What was read is thrown away, and the same run compares the pages."""
+    take(repo, own, Method.FULL)
+    own.sql("UPDATE items SET text = 'changed' WHERE id % 500 = 0")
+    checked = []
+
+    def fail(self, path, file, header):
+        checked.append(path)
+        if len(checked) == 100:
+            raise PostgresIncrementalAuditError(f"{path!r}: a block was not sent")
+
+    monkeypatch.setattr(ExpectedChanges, "check", fail)
+    result = take(repo, own)
+    must_be_compared(result, "pg-incr-audit", "was not sent")
+    must_hold(repo, result.snapshot, own)
+
+
+class Fuzz:
+    """Changes a cluster in every way that moves, cuts or rewrites files."""
+
+    def __init__(self, server, seed):
+        self.server, self.draw = server, random.Random(seed)
+        self.tables, self.databases, self.number = {}, [], 0
+
+    def step(self):
+        """Do one thing."""
+        kinds = [self.create, self.create, *[self.change] * 10, self.checkpoint, self.database, self.roll_back]
+        self.draw.choice(kinds)()
+
+    def create(self):
+        self.number += 1
+        name = f"t{self.number}"
+        rows = self.draw.randrange(1, 12000)
+        self.server.sql(f"CREATE TABLE {name} AS SELECT n AS id, repeat(md5(n::text), {self.draw.randrange(1, 6)}) "
+                        f"AS text FROM generate_series(1, {rows}) n")  # fmt: skip
+        if self.draw.random() < 0.5:
+            self.server.sql(f"CREATE INDEX ON {name} USING {self.draw.choice(['btree', 'hash', 'brin'])} (id)")
+        self.tables[name] = rows
+
+    def checkpoint(self):
+        self.server.sql("CHECKPOINT")
+
+    def database(self):
+        if self.databases and self.draw.random() < 0.5:
+            self.server.sql(f"DROP DATABASE {self.databases.pop()}")
+            return
+        self.number += 1
+        strategy = self.draw.choice(["wal_log", "file_copy"])
+        self.server.sql(f"CREATE DATABASE d{self.number} STRATEGY {strategy}")
+        self.databases.append(f"d{self.number}")
+
+    def roll_back(self):
+        if self.tables:
+            name = self.draw.choice(sorted(self.tables))
+            self.server.sql(f"DO $$ BEGIN TRUNCATE {name}; INSERT INTO {name} SELECT n, 'x' FROM generate_series(1, "
+                            "3000) n; RAISE 'no'; EXCEPTION WHEN raise_exception THEN NULL; END $$")  # fmt: skip
+
+    def change(self):
+        if not self.tables:
+            return
+        draw, name = self.draw, self.draw.choice(sorted(self.tables))
+        rows = max(self.tables[name], 2)
+        kind = draw.randrange(11)
+        if kind == 0:
+            del self.tables[name]
+        if kind == 10:
+            copy_in(self.server, name, draw.randrange(1, 8000))
+            return
+        self.server.sql([
+            f"DROP TABLE {name}",
+            f"TRUNCATE {name}",
+            f"VACUUM {name}",
+            f"VACUUM FULL {name}",
+            f"DELETE FROM {name} WHERE id > {draw.randrange(rows)}",
+            f"DELETE FROM {name} WHERE id % {draw.randrange(2, 9)} = 0",
+            f"UPDATE {name} SET text = text || 'x' WHERE id % {draw.randrange(2, 900)} = 0",
+            f"INSERT INTO {name} SELECT n, 'new' FROM generate_series(1, {draw.randrange(1, 9000)}) n",
+            f"REINDEX TABLE {name}",
+            f"ALTER TABLE {name} SET {draw.choice(['LOGGED', 'UNLOGGED'])}",
+        ][kind])  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_native_snapshot_of_a_chain_is_the_cluster(repo, own, seed):
+    """Tables and databases made, cut, rewritten, dropped and vacuumed in any order, with checkpoints between."""
+    fuzz = Fuzz(own, seed)
+    for _ in range(10):
+        fuzz.create()
+    take(repo, own, Method.FULL)
+    methods = []
+    for number in range(6):
+        for _ in range(fuzz.draw.randrange(1, 15)):
+            fuzz.step()
+        result = take(repo, own)
+        methods.append(method_of(result))
+        assert {warning.code for warning in result.warnings} <= {"pg-incr-audit"}, number
+        must_hold(repo, result.snapshot, own)
+    assert Method.NATIVE in methods
+
+
+def test_files_of_tablespaces_are_completed_too(repo, own):
+    """They come before the data folder, and so before anything says where the backup began."""
+    place = own.home / "space"
+    place.mkdir()
+    shutil.chown(place, unprivileged().pw_uid, unprivileged().pw_gid)
+    own.sql(f"CREATE TABLESPACE side LOCATION '{place}'")
+    own.sql("CREATE TABLE aside (id int, text text) TABLESPACE side")
+    own.sql("INSERT INTO aside " + ROWS.format(20000))
+    take(repo, own, Method.FULL)
+    own.sql("DELETE FROM aside WHERE id > 100")
+    own.sql("VACUUM aside")
+    copy_in(own, "aside", 4000)
+    result = take(repo, own)
+    assert Method.NATIVE is method_of(result)
+    must_hold(repo, result.snapshot, own)
+
+
+# ------------------------------------------------------------------------------------------------------ refusals
+
+
+def test_an_older_server_is_compared(repo, server):
+    """PostgreSQL 15 and 16 have no incremental backups; 17 has none where its WAL is not summarized."""
+    words = "17 does" if server.installation.major < 17 else "WAL summarization is enabled"
+    take(repo, server, Method.FULL, "plain")
+    server.sql("CREATE TABLE later AS SELECT generate_series(1, 30000) AS n")
+    result = take(repo, server, name="plain")
+    must_be_compared(result, "pg-incr-refused", words)
+    server.sql("DROP TABLE later")
+    server.sql("SELECT pg_drop_replication_slot('coffer_plain')")
+
+
+def test_summaries_that_are_gone_are_no_failure(repo, own):
+    """The server keeps them for ten days by default; somebody may remove them earlier."""
+    take(repo, own, Method.FULL)
+    own.sql("UPDATE items SET text = 'changed' WHERE id % 500 = 0")
+    own.sql("CHECKPOINT")
+    wait_for(lambda: len(list((own.data / "pg_wal/summaries").iterdir())) > 1, "summaries")
+    for file in (own.data / "pg_wal/summaries").iterdir():
+        file.unlink()
+    result = take(repo, own)
+    must_be_compared(result, "pg-incr-refused", "WAL summaries are required")
+    must_hold(repo, result.snapshot, own)
+    again = take(repo, own)
+    assert Method.NATIVE is method_of(again)
+
+
+def test_a_parent_whose_manifest_is_damaged_is_no_failure(repo, own, monkeypatch):
+    """It is streamed to the server, and breaks off in the middle."""
+    take(repo, own, Method.FULL)
+    read = StoredCluster.read
+
+    def broken(self, path):
+        yield from read(self, path) if not path.endswith(b"backup_manifest") else []
+        if path.endswith(b"backup_manifest"):
+            yield next(read(self, path))[:20_000]
+            raise ObjectCorruptError("chunk 17: damaged")
+
+    monkeypatch.setattr(StoredCluster, "read", broken)
+    result = take(repo, own)
+    must_be_compared(result, "pg-incr-refused", "chunk 17: damaged")
+
+
+def test_a_begin_that_was_guessed_wrong_is_no_failure(repo, own, monkeypatch):
+    """Another checkpoint ended between the begin of the backup and its first file."""
+    take(repo, own, Method.FULL)
+    asked = native.read_checkpoint
+
+    def later(connection, label):
+        timeline, redo = asked(connection, label)
+        return timeline, Lsn(redo - 8)
+
+    monkeypatch.setattr(native, "read_checkpoint", later)
+    monkeypatch.setattr(native, "read_changes", lambda *_: (ExpectedChanges(), 0))
+    result = take(repo, own)
+    must_be_compared(result, "pg-incr-refused", "before the checkpoint that was looked at")
+
+
+def test_a_parent_with_damaged_pages_is_no_base(repo, own):
+    """A page that was mended on the server would not be read again."""
+    path = own.data / own.value("SELECT pg_relation_filepath('items')")
+    own.sql("CHECKPOINT")
+    own.stop()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 3 * PAGE_BYTES + 4000] + b"damage!!" + whole[3 * PAGE_BYTES + 4008 :])
+    own.start()
+    source = ClusterSource("primary", own.connection(), "coffer_primary")
+    assert 3 == backup_cluster(repo, source, options=ClusterOptions(method=Method.FULL)).exit_code
+    own.stop()
+    path.write_bytes(whole)
+    own.start()
+    result = take(repo, own)
+    must_be_compared(result, "pg-incr-refused", "damaged pages")
+    must_hold(repo, result.snapshot, own)
+
+
+def test_without_checksums_and_hints_stale_maps_would_come_back(repo, summarizing_servers):
+    """Either of them puts the cutting of visibility maps into the WAL; and both backups must have had it."""
+    options = ["--no-data-checksums"] if summarizing_servers.installation.major >= 18 else ["--no-locale"]
+    server = summarizing_servers.start(*options, **QUIET, summarize_wal="on")
+    try:
+        server.sql("CREATE TABLE items AS SELECT generate_series(1, 10000) AS id")
+        take(repo, server, Method.FULL)
+        must_be_compared(take(repo, server), "pg-incr-refused", "wal_log_hints are off")
+        server.restart(wal_log_hints="on")
+        must_be_compared(take(repo, server), "pg-incr-refused", "or were at the last snapshot")
+        server.sql("UPDATE items SET id = -id WHERE id % 100 = 0")
+        result = take(repo, server)
+        assert Method.NATIVE is method_of(result)
+        must_hold(repo, result.snapshot, server)
+    finally:
+        server.close()
+
+
+def test_another_timeline_is_compared(repo, own, summarizing_servers):
+    """A standby was promoted: its summaries are of two timelines, and of its own past."""
+    take(repo, own, Method.FULL)
+    standby = summarizing_servers.start_standby(own, **QUIET, summarize_wal="on")
+    try:
+        own.sql("UPDATE items SET text = 'before' WHERE id % 500 = 0")
+        at = own.value("SELECT pg_current_wal_lsn()")
+        wait_for(lambda: standby.value("SELECT pg_last_wal_replay_lsn() >= %s", [at]), "the standby")
+        own.stop()
+        standby.sql("SELECT pg_promote()")
+        wait_for(lambda: not standby.value("SELECT pg_is_in_recovery()"), "the promotion")
+        standby.sql("UPDATE items SET text = 'after' WHERE id % 500 = 1")
+        result = take(repo, standby)
+        must_be_compared(result, "pg-incr-refused", "timeline")
+        must_hold(repo, result.snapshot, standby)
+        assert 2 == ClusterFacts.of(result.snapshot).timeline
+        standby.sql("UPDATE items SET text = 'later' WHERE id % 500 = 2")
+        again = take(repo, standby)
+        assert Method.NATIVE is method_of(again)
+        must_hold(repo, again.snapshot, standby)
+    finally:
+        standby.close()
+
+
+def test_where_packs_are_missing_nothing_is_kept_unseen(repo, own, monkeypatch):
+    """Files without a change are taken over whole, so the store must be whole."""
+    take(repo, own, Method.FULL)
+    adopt = type(repo).adopt_packs
+
+    def missing(self, *given, **named):
+        orphans, _ = adopt(self, *given, **named)
+        return orphans, [bytes(16)]
+
+    monkeypatch.setattr(type(repo), "adopt_packs", missing)
+    monkeypatch.setattr(type(repo.index()), "forget_pack", lambda self, pack_id: None)
+    result = take(repo, own)
+    must_be_compared(result, "pg-incr-refused", "packs of the repository are missing")
