@@ -13,7 +13,7 @@ help: ## List the targets
 setup: ## Make .venv from the pinned requirements (seconds when nothing changed)
 	@$(PYTHON) scripts/setup_venv.py
 
-demo: setup ## Back up, verify, restore and compare a file tree of this machine through the DAG, in-process
+demo: setup ## Back up, verify, restore and compare a file tree and a PostgreSQL server through the DAGs, in-process
 	@$(BIN)/python demo/run_demo.py
 
 up: setup ## Start a whole Airflow on 127.0.0.1; Ctrl-C stops it
