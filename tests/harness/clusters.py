@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import stat
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from coffer.backends.base import Backend
+from coffer.backends.memory import MemoryBackend
 from coffer.postgres.facts import CLUSTER_PATH, PAGES_FOLDER, ClusterFacts, Method
 from coffer.postgres.lsn import Lsn
 from coffer.postgres.record import ClusterRecord
 from coffer.postgres.wal_archive import WalArchive
+from coffer.progress import Progress
 from coffer.repository.blocks import Group, Row
 from coffer.repository.entries import Content, Extent, path_key
 from coffer.repository.manifest import NO_FINGERPRINT
 from coffer.repository.pack import TYPE_DATA
 from coffer.repository.repository import Repository
 from coffer.repository.snapshot import Snapshot
+from coffer.restore.cluster import (
+    ClusterPlan,
+    ClusterRestoreOptions,
+    ClusterRestoreResult,
+    parse_target,
+    plan_cluster_restore,
+    restore_cluster,
+)
 from coffer.sources.assembly.bundle import Bundler
 from coffer.sources.assembly.drafts import DraftBlock, ManifestDraft
 from coffer.sources.assembly.run import WriteOptions, WriteRun
+from tests.harness.manual_clock import EPOCH_NS
+from tests.harness.repositories import make_repository
 from tests.harness.wal_maker import SEGMENT, SYSTEM_ID, WalMaker
 
 PIECE = 1 << 20
@@ -178,3 +193,57 @@ def save_wal(
 def facts_at(start: int, end: int, **changes: Any) -> ClusterFacts:
     """Return the facts of a backup between two positions."""
     return replace(FACTS, start=Lsn(start), end=Lsn(end), **changes)
+
+
+class SmallCluster:
+    """A snapshot of a few files, and WAL over three segments behind it.
+
+    Attributes:
+        files: Path -> content, None for a folder.
+        facts: Of the snapshot.
+        wal: All of it is saved.
+        last: Its last record, a commit.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[bytes, bytes | None] | None = None,
+        *,
+        record: ClusterRecord | None = None,
+        backend: Backend | None = None,
+        digests: bool = False,
+        **facts: Any,
+    ) -> None:
+        self.repo = make_repository(backend or MemoryBackend())
+        self.wal = WalMaker()
+        start = self.wal.filler().start
+        self.wal.filler(3000)
+        self.facts = facts_at(start, self.wal.filler().end, **facts)
+        self.files = {**data_files(self.facts), **(files or {})}
+        self.record = record or ClusterRecord("15.18", settings={"max_connections": "321", "wal_level": "replica"})
+        self.keep(self.files, digests=digests)
+        while self.wal.end < 3 * SEGMENT + 5000:
+            self.wal.filler(30_000)
+        self.last = self.wal.commit(1000, EPOCH_NS // 1000)
+        save_wal(self.repo, self.wal)
+
+    def keep(self, files: Mapping[bytes, bytes | None], **given: Any) -> None:
+        """Commit a snapshot of other files; it is the newest from here on."""
+        self.snapshot = keep_snapshot(self.repo, files, self.facts, record=self.record, **given)
+
+    def plan(self, text: str = "latest", **given: Any) -> ClusterPlan:
+        """Plan a restore."""
+        return plan_cluster_restore(self.repo, "main", parse_target(text), **given)
+
+    def restore(
+        self,
+        target: Path,
+        text: str = "latest",
+        *,
+        stop: threading.Event | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> ClusterRestoreResult:
+        """Restore it."""
+        given = ClusterRestoreOptions(**{"workers": 2, "durable": False, **options})
+        return restore_cluster(self.repo, self.plan(text), target, options=given, stop=stop, progress=progress)

@@ -200,6 +200,10 @@ class Server:
 
         wait_for(ready, "the server's first answer")
 
+    def wait_recovered(self) -> None:
+        """Wait until its recovery has ended, and it takes writes."""
+        wait_for(lambda: not self.value("SELECT pg_is_in_recovery()"), "the end of the recovery")
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it: SIGINT is PostgreSQL's fast, SIGQUIT its immediate shutdown; SIGKILL is a crash."""
         if self.process is None:
@@ -292,6 +296,10 @@ class Servers:
         server.must("pg_basebackup", "-D", server.data, "-R", "-c", "fast", "-X", "stream", "-h", primary.home,
                     "-p", str(primary.port))  # fmt: skip
         return server.start()
+
+    def prepared(self, **settings: str) -> Server:
+        """Return a server whose data folder does not exist yet: a test restores one there, and starts it."""
+        return self._new(settings)
 
     def close(self) -> None:
         """Stop and remove all of them."""
