@@ -286,5 +286,6 @@ def compare(log: Path, moment: Moment, now: Moment) -> None:
     rows, later = (sum(count for count, _ in state.values()) for state in (found, now.digests))
     print(
         f"  from snapshot {plan.snapshot.id} and {human_size(plan.wal_bytes)} of WAL: {len(found)} tables,"
-        f" {rows:,} rows, all as they were then (now there are {later:,}), in {human_duration(time.monotonic() - began_s)}"
+        f" {rows:,} rows, all as they were then (now there are {later:,}),"
+        f" in {human_duration(time.monotonic() - began_s)}"
     )
