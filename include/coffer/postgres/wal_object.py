@@ -352,7 +352,9 @@ def _json(name: str, plain: bytes) -> dict[str, Any]:
         raise _damaged(name) from None
     if not isinstance(fields, dict):
         raise _damaged(name)
-    if type(fields.get("format")) is int and fields["format"] != FORMAT:
+    if type(fields.get("format")) is not int:
+        raise _damaged(name)
+    if fields["format"] != FORMAT:
         raise FormatVersionError(f"{name}: format {fields['format']}, this version reads {FORMAT}", object=name)
     return fields
 
