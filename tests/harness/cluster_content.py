@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from coffer.postgres.page import PAGE_BYTES
 from coffer.postgres.relation_path import parse_relation_path
 from coffer.repository.pack import TYPE_DATA
 from coffer.repository.repository import Repository
@@ -56,7 +57,16 @@ def must_hold(repo: Repository, snapshot: Snapshot, server: Server) -> None:
     assert on_disk.keys() - unlogged == kept
     assert len(kept) > 200
     for path in sorted(kept):
-        assert on_disk[path] == content_of(repo, snapshot, path), path
+        expected, found = on_disk[path], content_of(repo, snapshot, path)
+        if path.endswith(b"_vm"):
+            expected, found = _without_zero_pages(expected), _without_zero_pages(found)  # they mean nothing there
+        assert expected == found, path
+
+
+def _without_zero_pages(data: bytes) -> bytes:
+    while data and not data[-PAGE_BYTES:].strip(b"\0"):
+        data = data[:-PAGE_BYTES]
+    return data
 
 
 def is_unlogged(path: bytes, others: dict[bytes, bytes]) -> bool:

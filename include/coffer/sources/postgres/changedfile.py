@@ -107,9 +107,12 @@ class ChangedFile:
         if len(blocks) > 1 and not (blocks[1:] > blocks[:-1]).all():
             raise SourceFormatError(f"{self._path!r}: changed blocks are not in their order")
         self._changes.check(self._path, self._file, header)
-        limit = min(self._changes.limit_of(self._file), header.truncation_blocks)
-        self._stop = max(header.truncation_blocks, int(blocks[-1]) + 1 if len(blocks) else 0)
-        self._kept_until = min(limit, self._before.blocks)
+        length = header.truncation_blocks
+        self._kept_until = min(self._changes.limit_of(self._file), length, self._before.blocks)
+        if self._file.fork == "vm":
+            # The header may name blocks of the heap. Zeroes at a map's end say what its end says: nothing is visible.
+            length = self._kept_until
+        self._stop = max(length, int(blocks[-1]) + 1 if len(blocks) else 0)
         if not len(blocks) and self._stop == self._kept_until == self._before.blocks:
             self._keep_whole()
 

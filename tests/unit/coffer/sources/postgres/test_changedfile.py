@@ -110,6 +110,18 @@ def test_a_shorter_file_ends_where_it_ends(bench):
     bench.must_hold(manifest, {PATH: before[: 12 * PAGE_BYTES]})
 
 
+def test_a_visibility_map_does_not_grow_by_blocks_of_its_heap(bench):
+    """The header names what the heap was cut to; a map that long would be a gigabyte of zeroes."""
+    path = PATH + b"_vm"
+    before = random.Random(14).randbytes(3 * PAGE_BYTES)
+    bench.store({path: before})
+    changes = ExpectedChanges()
+    changes.cut(FORK, 40_000)
+    changes.cut(FORK._replace(fork=2), 40_000)
+    manifest = bench.store({path: SentFile({0: b"m" * PAGE_BYTES}, 40_000, changes)})
+    bench.must_hold(manifest, {path: b"m" * PAGE_BYTES + before[PAGE_BYTES : 2 * PAGE_BYTES]})
+
+
 def test_an_empty_file_that_grew_is_what_was_sent(bench):
     """The snapshot before has no page of it."""
     bench.store({PATH: b""})
