@@ -68,15 +68,22 @@ def test_the_policy_is_shown_with_its_defaults(coffer, tmp_path, monkeypatch):
         "sources: [{name: a, paths: [data], schedule: '0 3 * * *'}]\n"
         "repository: {passphrase_env: WORDS}\n"
         "encryption: {at_rest: {key_storage: passphrase}}\n"
+        "databases: [shop, books, olap]\n"
+        "database_servers: {shop: {host: db1, method: native}, olap: {host: db1}}\n"
     )
     monkeypatch.setenv("COFFER_POLICY", str(file))
     monkeypatch.setenv("WORDS", "the secret itself")
     ended = coffer("config", "show")
     assert 0 == ended.code
     assert f"a       0 3 * * *  primary    {tmp_path}/data" in ended.out
+    assert "shop, olap  db1:5432                 native  primary" in ended.out
+    assert "books       connection coffer_books  delta   primary" in ended.out
     assert "key: passphrase, WORDS" in ended.out
     assert "the secret itself" not in ended.out
     result = coffer("config", "show", "--json").result
+    assert [("shop", "coffer_shop"), ("books", "coffer_books")] == [
+        (database["source"], database["slot"]) for database in result["databases"]
+    ]
     assert ([f"{tmp_path}/data"], "0 3 * * *", 4) == (
         result["sources"][0]["paths"],
         result["sources"][0]["schedule"],
