@@ -377,6 +377,18 @@ def test_summaries_that_are_gone_are_no_failure(repo, own):
     assert Method.NATIVE is method_of(again)
 
 
+def test_a_time_with_minimal_wal_is_a_gap(repo, own):
+    """What was written then is in no WAL, and so in no summary."""
+    take(repo, own, Method.FULL)
+    own.sql("SELECT pg_drop_replication_slot('coffer_primary')")
+    own.restart(wal_level="minimal", max_wal_senders="0", summarize_wal="off")
+    own.sql("TRUNCATE items; INSERT INTO items " + ROWS.format(5000))
+    own.restart(wal_level="replica", max_wal_senders="10", summarize_wal="on")
+    result = take(repo, own)
+    must_be_compared(result, "pg-incr-refused", "WAL summaries are required")
+    must_hold(repo, result.snapshot, own)
+
+
 def test_a_parent_whose_manifest_is_damaged_is_no_failure(repo, own, monkeypatch):
     """It is streamed to the server, and breaks off in the middle."""
     take(repo, own, Method.FULL)
