@@ -220,9 +220,7 @@ def test_pause_lets_one_look_before_it_is_opened(course):
     """The server answers questions at the target, and is opened by hand."""
     server = course.servers.prepared()
     plan = course.plan(f"xid:{course.late.xid}")
-    options = ClusterRestoreOptions(
-        workers=2, durable=False, tablespaces_below=server.home / "spaces", action="pause"
-    )
+    options = ClusterRestoreOptions(workers=2, durable=False, tablespaces_below=server.home / "spaces", action="pause")
     restore_cluster(course.repo, plan, server.data, options=options)
     server.start()
     wait_for(lambda: server.value("SELECT pg_get_wal_replay_pause_state()") == "paused", "the pause")
@@ -238,9 +236,7 @@ def test_pause_lets_one_look_before_it_is_opened(course):
 def test_pg_verifybackup_finds_the_folder_whole(course):
     """With the manifest that is written on request: every file, every checksum, and the WAL of the backup."""
     server = course.servers.prepared()
-    options = ClusterRestoreOptions(
-        workers=2, durable=True, tablespaces_below=server.home / "spaces", manifest=True
-    )
+    options = ClusterRestoreOptions(workers=2, durable=True, tablespaces_below=server.home / "spaces", manifest=True)
     restore_cluster(course.repo, course.plan("latest"), server.data, options=options)
     done = server.program("pg_verifybackup", server.data)
     assert (0, "backup successfully verified\n") == (done.returncode, done.stdout), done.stderr
@@ -327,7 +323,7 @@ def test_a_delta_after_a_crash_is_not_refused(course):
     options = ClusterRestoreOptions(workers=2, durable=False, delta=True)
 
     def restored():
-            try:  # its children take a moment to notice that it is gone
+        try:  # its children take a moment to notice that it is gone
             return restore_cluster(course.repo, course.plan("latest"), server.data, options=options)
         except RestoreTargetError:
             return None
