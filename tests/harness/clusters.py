@@ -211,10 +211,11 @@ class SmallCluster:
         *,
         record: ClusterRecord | None = None,
         backend: Backend | None = None,
+        repo: Repository | None = None,
         digests: bool = False,
         **facts: Any,
     ) -> None:
-        self.repo = make_repository(backend or MemoryBackend())
+        self.repo = repo or make_repository(backend or MemoryBackend())
         self.wal = WalMaker()
         start = self.wal.filler().start
         self.wal.filler(3000)
