@@ -12,6 +12,7 @@ from coffer.progress import Progress
 from coffer.recovery.cluster_drill import drill_cluster
 from coffer.recovery.drill_report import DrillOptions, DrillReport
 from coffer.repository.repository import Repository
+from coffer.verification.findings import Severity
 from coffer_airflow.hooks.repository import RepositoryHook
 from coffer_airflow.operators.base import Result
 from coffer_airflow.operators.cluster import ClusterOperator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 _FINDINGS_LOGGED = 200
 _FINDINGS_IN_ERROR = 5
-_ERROR = "error"
 
 
 class DatabaseDrillOperator(ClusterOperator):
@@ -63,28 +63,26 @@ class DatabaseDrillOperator(ClusterOperator):
     def _told(self, report: DrillReport, databases: list[str], place: str) -> Result:
         """Log what was found and return the XCom."""
         for finding in report.findings[:_FINDINGS_LOGGED]:
-            log = self.log.error if finding.severity == _ERROR else self.log.warning
+            log = self.log.error if finding.severity is Severity.ERROR else self.log.warning
             log("%s: %s", finding.code, finding.message)
-        errors = [finding for finding in report.findings if finding.severity == _ERROR]
+        errors = [finding for finding in report.findings if finding.severity is Severity.ERROR]
         if not report.ok:
             first = "\n  ".join(f"{finding.code}: {finding.message}" for finding in errors[:_FINDINGS_IN_ERROR])
             raise AirflowFailException(
                 f"snapshot {report.snapshot} of {report.source!r}: {len(errors)} findings\n  {first}\n"
                 "HINT: do not rely on it. Take a full backup now, and prove it; then look for what is wrong here."
             )
-        counts = {name: value for name, value in report.counts.items() if isinstance(value, int)}
         self.log.info(
             "snapshot %s is %s: %s",
             report.snapshot,
             report.verdict,
-            ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in counts.items()),
+            ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in report.counts.items()),
         )
         return {
             "snapshot": report.snapshot,
             "source": report.source,
             "databases": databases,
             "location": place,
-            "verdict": str(report.verdict),
-            "hints": len(report.findings) - len(errors),
-            **counts,
+            "verdict": report.verdict,
+            **report.counts,
         }

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from coffer.verification.findings import Severity
 from coffer_airflow.operators import DatabaseBackupOperator, DatabaseDrillOperator
 from tests.harness.databases import fill
 
@@ -40,8 +41,8 @@ def test_a_backup_is_proved(databases, backed_up, tmp_path):
 
 def test_what_differs_fails_without_a_further_try(databases, backed_up, monkeypatch):
     """The first findings are in the error, with what to do."""
-    finding = SimpleNamespace(severity="error", code="table-differs", message="public.orders: 3 rows differ")
-    hint = SimpleNamespace(severity="hint", code="sampled", message="only a part")
+    finding = SimpleNamespace(severity=Severity.ERROR, code="table-differs", message="public.orders: 3 rows differ")
+    hint = SimpleNamespace(severity=Severity.HINT, code="sampled", message="only a part")
     report = SimpleNamespace(
         ok=False, verdict="damaged", snapshot="ab12", source="primary", findings=(finding, hint), counts={}
     )
