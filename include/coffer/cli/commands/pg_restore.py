@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,10 @@ def restore_a_cluster(run: Run, **given: Any) -> Outcome:
     folder = user_path(given["target_folder"])
     options = _options(run, plan, given)
     if given["dry_run"]:
+        places = planned_tablespaces(repo, plan, folder, options)
         return Outcome(
-            result={**_plan_fields(plan), "target_folder": path_text(str(folder)), "dry_run": True},
-            lines=[*_plan_lines(plan, planned_tablespaces(repo, plan, folder, options)), "nothing was written"],
+            result={**_plan_fields(plan), **_place_fields(folder, places), "dry_run": True},
+            lines=[*_plan_lines(plan, places), "nothing was written"],
         )
     progress = Progress(phase="restoring", bytes_total=plan.snapshot.stats.get("size_bytes", 0))
     with Display(run, progress):
@@ -186,9 +188,10 @@ def _plan_fields(plan: ClusterPlan) -> dict[str, Any]:
         "target": str(plan.target),
         "stops_at": stop.why,
         "recovery": {
-            stop.setting: stop.value,
-            "recovery_target_inclusive": stop.inclusive,
-            "recovery_target_timeline": stop.timeline,
+            "setting": stop.setting,
+            "value": stop.value,
+            "inclusive": stop.inclusive,
+            "timeline": stop.timeline,
         },
         "snapshot_end": str(facts.end),
         "wal_start": str(plan.path.begin),
@@ -200,7 +203,14 @@ def _plan_fields(plan: ClusterPlan) -> dict[str, Any]:
     }
 
 
-def _plan_lines(plan: ClusterPlan, places: dict[int, Path]) -> list[str]:
+def _place_fields(folder: Path, places: Mapping[int, Path]) -> dict[str, Any]:
+    return {
+        "target_folder": path_text(str(folder)),
+        "tablespaces": {str(oid): path_text(str(place)) for oid, place in places.items()},
+    }
+
+
+def _plan_lines(plan: ClusterPlan, places: Mapping[int, Path]) -> list[str]:
     facts, stop, path = plan.facts, plan.stop, plan.path
     lines = [
         f"cluster:   {plan.source}, PostgreSQL {path_text(plan.record.server_version or str(facts.major))}",
@@ -223,8 +233,7 @@ def _outcome(run: Run, plan: ClusterPlan, result: ClusterRestoreResult, duration
     start = shlex.join(result.start_command)
     facts = {
         **_plan_fields(plan),
-        "target_folder": path_text(str(result.target)),
-        "tablespaces": {str(oid): path_text(str(folder)) for oid, folder in result.tablespaces.items()},
+        **_place_fields(result.target, result.tablespaces),
         "dry_run": False,
         "stats": dict(stats),
         "failures_count": result.failures_count,
@@ -235,7 +244,7 @@ def _outcome(run: Run, plan: ClusterPlan, result: ClusterRestoreResult, duration
     written_bytes = stats["written_bytes"]
     segments = count_of(stats["wal_segments"], "WAL segment")
     lines = [
-        *_plan_lines(plan, dict(result.tablespaces)),
+        *_plan_lines(plan, result.tablespaces),
         f"restored:  {path_text(str(result.target))}",
         f"files:     {stats['files']:,}, {human_size(written_bytes)} written, {segments}",
     ]
