@@ -82,13 +82,13 @@ class ScratchSpace:
         try:
             sweep(parent)
             self.root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+            self._lock = self._mark()
+            self.sockets = self._make_sockets()
         except OSError as error:
             raise ScratchServerError(
                 f"scratch folder {parent}: cannot be used ({error.strerror})", hint="Name another folder by --scratch."
             ) from None
         self.data, self.tablespaces, self.log = self.root / "data", self.root / "tablespaces", self.root / "log"
-        self.sockets = self._make_sockets()
-        self._lock = _make_mark(self.root)
         self._dog = self._start_watchdog()
         try:
             for folder in (self.root, self.sockets):
@@ -193,6 +193,13 @@ class ScratchSpace:
             self._lock = -1
 
     # ----------------------------------------------------------------------------------------------- the watchdog
+
+    def _mark(self) -> int:
+        try:
+            return _make_mark(self.root)
+        except OSError:  # no room even for that: nobody else would ever remove it
+            watchdog.remove(str(self.root))
+            raise
 
     def _make_sockets(self) -> Path:
         near = self.root / "s"

@@ -1,4 +1,4 @@
-"""A real server on a folder of our own: only we reach it, it reaches nobody, and what keeps it from starting is said."""
+"""A real server on a folder of our own: only we reach it, it reaches nobody, and it says why it does not start."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -15,6 +16,7 @@ from coffer.errors import InterruptedRunError
 from coffer.errors_postgres import ScratchServerError
 from coffer.recovery.scratch_server import ScratchServer, ServerOptions
 from coffer.recovery.scratch_space import ScratchSpace
+from coffer.sources.postgres.connection import connect_sql
 from tests.harness.postgres import unprivileged, wait_for
 
 pytestmark = pytest.mark.postgres
@@ -47,7 +49,7 @@ def value(server, query, dbname="postgres"):
 
 
 def test_it_answers_on_its_socket_and_nowhere_else(copied):
-    """No address, no archive, no library, no other server, and not as root; the original's own settings do not count."""
+    """No address, no archive, no library, no other server, not as root; the original's own settings do not count."""
     auto = copied.data / "postgresql.auto.conf"
     auto.write_text(
         "archive_mode = 'on'\narchive_command = 'touch /tmp/archived'\nshared_preload_libraries = 'nowhere'\n"
@@ -85,20 +87,18 @@ def test_a_role_that_is_not_there_is_passed_over(copied):
     assert 1 == value(started(copied, superusers=("missing", "postgres")), "SELECT 1")
 
 
-def test_without_a_known_role_it_is_said(copied):
-    """All names are."""
-    copied_server = ScratchServer(copied, ServerOptions(("postgres",), start_timeout_s=60.0))
-    copied_server.start()
-    with copied_server.connected("postgres") as connection, connection.cursor() as cursor:
-        cursor.execute("ALTER ROLE outsider SUPERUSER")
-    with copied_server.connected("postgres") as connection, connection.cursor() as cursor:
-        cursor.execute("SET ROLE outsider; ALTER ROLE backup SUPERUSER")
-    copied_server.stop_server()
-    with pytest.raises(ScratchServerError, match="knows none of the roles nobody"):
-        # 'postgres' is always tried last: the name is taken away by asking for another one in its place.
-        server = ScratchServer(copied, ServerOptions(("nobody",), start_timeout_s=60.0))
-        server._superuser = "nobody"
-        server.start()
+def test_a_renamed_superuser_must_be_named(copied):
+    """Without its name the roles that were tried are told."""
+    server = started(copied)
+    with server.connected("postgres") as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE helper SUPERUSER LOGIN")
+    with closing(connect_sql(server.address("postgres", user="helper"))) as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER ROLE postgres RENAME TO boss")
+    server.stop_server()
+    with pytest.raises(ScratchServerError, match="knows none of the roles nobody, postgres"):
+        started(copied, superusers=("nobody",))
+    copied.stop_server()
+    assert "boss" == value(started(copied, superusers=("boss",)), "SELECT current_user")
 
 
 def test_the_servers_own_words_are_in_the_error(copied):
@@ -140,7 +140,7 @@ def test_no_folder_of_a_cluster_is_refused(space, programs):
 def test_another_major_version_is_refused_with_a_hint(copied):
     """A cluster starts with its own programs only."""
     (copied.data / "PG_VERSION").write_text("14\n")
-    with pytest.raises(ScratchServerError, match="of PostgreSQL 14: .* of version 14: not found") as caught:
+    with pytest.raises(ScratchServerError, match=r"of PostgreSQL 14: .* of version 14: not found") as caught:
         ScratchServer(copied)
     assert "postgresql-14" in caught.value.hint
 

@@ -63,7 +63,7 @@ def victim(scratch, command):
 @pytest.mark.parametrize("command", [PATIENT, pytest.param(SLEEPER, id="deaf")])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=str)
 def test_a_killed_process_leaves_nothing(scratch, monkeypatch, how, command):
-    """Its server is ended, by force if need be, and its folders are removed; the whole group is hit, as by a scheduler."""
+    """Its server is ended, by force if need be, and its folders are removed; the whole group is hit."""
     if command is SLEEPER and how is not signal.SIGKILL:
         command = PATIENT
     process, root, sockets, pid, dog = victim(scratch, command)
