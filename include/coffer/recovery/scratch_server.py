@@ -167,7 +167,7 @@ class ScratchServer:
         for name, text in (("postgresql.conf", ""), ("pg_hba.conf", _ACCESS), ("pg_ident.conf", "")):
             path = self.space.root / name
             path.write_text(text, encoding="ascii")
-            self.space.give(path)
+            path.chmod(0o644)
 
     def _is_ready(self) -> bool:
         """Say whether it takes queries; the role is found on the way."""

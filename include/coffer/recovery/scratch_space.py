@@ -56,10 +56,10 @@ class ScratchSpace:
     """A folder of its own, with a watchdog. A context manager; `close` removes everything. For one thread.
 
     Attributes:
-        root: The folder; belongs to the server's user, mode 0700.
+        root: The folder. It stays ours: what we write into it as root, nobody can have put a link in place of.
         data: For the data folder, not made yet.
-        tablespaces: For tablespaces, not made yet.
-        sockets: For the server's socket: its path is short.
+        tablespaces: For tablespaces, each in a folder of its own below.
+        sockets: For the server's socket: its path is short, and it is closed to all but the server's user.
         log: Where the server writes.
         user: Who runs the server; None for this process's user.
     """
@@ -91,9 +91,12 @@ class ScratchSpace:
         self.data, self.tablespaces, self.log = self.root / "data", self.root / "tablespaces", self.root / "log"
         self._dog = self._start_watchdog()
         try:
-            for folder in (self.root, self.sockets):
-                self.give(folder)
-            require_open(self.root, self.user)
+            self.tablespaces.mkdir(mode=0o700)
+            if self.user is not None:
+                for folder in (self.root, self.tablespaces):
+                    folder.chmod(0o711)  # to be gone through, not looked into
+                os.chown(self.sockets, self.user.pw_uid, self.user.pw_gid)
+            require_open(self.data, self.user)
         except BaseException:
             self.close()
             raise
@@ -110,11 +113,6 @@ class ScratchSpace:
     def owner(self) -> tuple[int, int] | None:
         """(uid, gid) of the server's user; None where it is this process's own."""
         return None if self.user is None else (self.user.pw_uid, self.user.pw_gid)
-
-    def give(self, path: Path) -> None:
-        """Let a file or folder belong to the server's user."""
-        if self.user is not None:
-            os.chown(path, self.user.pw_uid, self.user.pw_gid, follow_symlinks=False)
 
     def require_room(self, needed_bytes: int) -> None:
         """Refuse to begin what the disk cannot hold.

@@ -132,12 +132,13 @@ def test_the_mark_is_locked_before_it_has_its_name(scratch):
         os.close(descriptor)
 
 
-def test_a_space_belongs_to_the_servers_user_alone(scratch):
-    """Mode 0700, for the folder and for that of the socket, whose path fits into a socket's address."""
+def test_nobody_else_gets_to_the_server_or_writes_into_its_folder(scratch):
+    """The socket's folder belongs to the server's user alone, the space itself to us; the path fits an address."""
     with ScratchSpace(scratch, SYSTEM_CLOCK) as space:
-        for folder in (space.root, space.sockets):
-            found = folder.stat()
-            assert (0o700, unprivileged().pw_uid) == (found.st_mode & 0o777, found.st_uid)
+        found = space.sockets.stat()
+        assert (0o700, unprivileged().pw_uid) == (found.st_mode & 0o777, found.st_uid)
+        assert os.geteuid() == space.root.stat().st_uid
+        assert not space.root.stat().st_mode & 0o066
         assert len(os.fsencode(space.sockets / ".s.PGSQL.5432.lock")) < 107
 
 
