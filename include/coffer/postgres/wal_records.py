@@ -155,7 +155,7 @@ class RecordScanner:
             end = at + rest
             is_ours = bool(rest) and rest == self._left  # else it was begun before the first page that was seen
             if is_ours:
-                self._head += page[at : at + max(0, _HEAD_BYTES - len(self._head))]
+                self._head += page[at : min(end, at + max(0, _HEAD_BYTES - len(self._head)))]
             if end > len(page):
                 self._left = end - len(page) if is_ours else 0
                 return

@@ -201,9 +201,11 @@ def remove(parent_fd: int, name: bytes) -> int:
 def _give(fd: int, owner: tuple[int, int]) -> None:
     for name in os.listdir(fd):
         os.chown(name, *owner, dir_fd=fd, follow_symlinks=False)
-        with suppress(NotADirectoryError, OSError):
+        try:
             below = os.open(name, OPEN_FOLDER, dir_fd=fd)
-            try:
-                _give(below, owner)
-            finally:
-                os.close(below)
+        except OSError:  # no folder
+            continue
+        try:
+            _give(below, owner)
+        finally:
+            os.close(below)

@@ -78,6 +78,8 @@ class Delta:
         self._workers = workers
         self._slots = threading.BoundedSemaphore(workers * _WAITING_PER_WORKER)
         self._error: BaseException | None = None
+        self._is_partly_unread = False
+        self._digests_of: tuple[bytes, dict[bytes, Content]] | None = None
 
     def run(self) -> None:
         """Do it all.
@@ -110,6 +112,7 @@ class Delta:
             except PermanentError as error:
                 block = self._manifest.root.blocks[ordinal]
                 lost = f"{block.entry_count} entries from here on cannot be read: {error}"
+                self._is_partly_unread = True
                 self.failures.add(join(block.folder, block.name), error.code, lost, block.entry_count)
                 continue
             for group in groups:
@@ -141,9 +144,10 @@ class Delta:
     def _clear(self, kept: tuple[bytes, set[bytes]] | None) -> None:
         """Remove what a folder has and the snapshot has not.
 
-        Not from the top of a tablespace: other versions of PostgreSQL may have folders there.
+        Not from the top of a tablespace: other versions of PostgreSQL may have folders there. And nothing any more
+        once a block of the manifest could not be read: what it names would be taken for too much.
         """
-        if kept is None:
+        if kept is None or self._is_partly_unread:
             return
         home, path = self._place(kept[0])
         if home is not self._data and not path:
@@ -175,11 +179,14 @@ class Delta:
 
     def _digests(self, folder: bytes) -> dict[bytes, Content]:
         """Return the lists of page digests of a folder's files, by name; damaged ones are done without."""
+        if self._digests_of is not None and self._digests_of[0] == folder:
+            return self._digests_of[1]  # a very large folder comes in several groups
         found: dict[bytes, Content] = {}
         with suppress(PermanentError):
             for entry in self._manifest.children(join(PAGES_FOLDER, folder) if folder else PAGES_FOLDER):
                 if entry.content is not None:
                     found[entry.name] = entry.content
+        self._digests_of = folder, found
         return found
 
     def _done(self, future: Future[None]) -> None:

@@ -16,6 +16,7 @@ from coffer.errors import (
     InterruptedRunError,
     ObjectCorruptError,
     RestoreIncompleteError,
+    RestoreSpaceError,
     UsageError,
 )
 from coffer.postgres.backup_label import MAX_LABEL_BYTES, BackupLabel
@@ -31,12 +32,14 @@ from coffer.restore.cluster.plan import ClusterPlan
 from coffer.restore.cluster.spec import ACTIONS, ClusterRestoreOptions, ClusterRestoreResult
 from coffer.restore.cluster.walfiles import write_histories, write_wal
 from coffer.restore.execute import restore
+from coffer.restore.files import FULL
 from coffer.restore.selection import Selection
 from coffer.restore.spec import RestoreFailure, RestoreOptions
 from coffer.restore.workers import worker_count
 from coffer.units import human_size
 
 CONTROL = b"global/pg_control"
+_AGAIN = "Mend that, and run the same restore again with --delta: what is done is passed over."
 _CONTROL_BYTES = 8192  # PG_CONTROL_FILE_SIZE of pg_control.h
 _LABEL = b"backup_label"
 _AUTO_CONF = b"postgresql.auto.conf"
@@ -93,7 +96,15 @@ def restore_cluster(
     """
     run = _ClusterRestore(repo, plan, target, options or ClusterRestoreOptions(), progress, stop)
     with run.closing:
-        return run.execute()
+        try:
+            return run.execute()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            if error.errno in FULL:
+                raise RestoreSpaceError(f"target {run.target}: {reason}", hint=_AGAIN) from None
+            raise RestoreTargetError(
+                f"target {run.target}: cannot be written ({reason}); it cannot be started as it is", hint=_AGAIN
+            ) from None
 
 
 class _ClusterRestore:
@@ -145,7 +156,7 @@ class _ClusterRestore:
         if self.stop.is_set():
             raise InterruptedRunError(
                 "restore of the cluster: stopped by request; the folder cannot be started as it is",
-                hint="Run the same restore again with --delta: what is done is passed over.",
+                hint=_AGAIN,
             )
 
     def execute(self) -> ClusterRestoreResult:

@@ -43,7 +43,7 @@ class ClusterHistory:
         snapshots: With their facts, oldest first: of the newest snapshot's cluster alone.
         histories: Of each timeline.
         others: Snapshots of another cluster that once had this name.
-        damages: Snapshots that cannot be read.
+        damages: Of snapshots and histories that cannot be read.
     """
 
     def __init__(self, repo: Repository, source: str) -> None:
@@ -76,7 +76,7 @@ class ClusterHistory:
         self.archive = WalArchive(repo, source, system_id=system_id)
         self.coverage = self.archive.coverage()
         timelines = {facts.timeline for _, facts in self.snapshots} | set(self.coverage.timelines())
-        self.histories = known_histories(self.archive, timelines)
+        self.histories = known_histories(self.archive, timelines, self.damages)
 
     def leading_from(self, facts: ClusterFacts) -> list[History]:
         """Return the histories along which a cluster can go on from a snapshot, newest timeline first."""

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from coffer.errors import InterruptedRunError
+from coffer.errors import InterruptedRunError, PermanentError
 from coffer.postgres.lsn import Lsn, Segment
 from coffer.postgres.timeline import history_name
 from coffer.progress import Progress
@@ -90,9 +90,15 @@ def write_histories(path: WalPath, data: DataFolder) -> None:
     one that the cluster used already.
 
     Raises:
-        ObjectCorruptError: One is damaged.
+        ObjectCorruptError: That of the timeline that is followed is damaged; another one is left out.
     """
     for timeline in path.archive.histories():
         name = history_name(timeline).encode()
-        data.write(WAL_FOLDER + b"/" + name, path.archive.history_content(timeline))
+        try:
+            content = path.archive.history_content(timeline)
+        except PermanentError:
+            if timeline == path.history.timeline:
+                raise
+            continue
+        data.write(WAL_FOLDER + b"/" + name, content)
         data.write(STATUS_FOLDER + b"/" + name + b".done", b"")

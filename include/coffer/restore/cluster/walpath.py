@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
-from coffer.errors import ObjectNotFoundError
+from coffer.errors import CofferError, ObjectNotFoundError, PermanentError
 from coffer.postgres.facts import ClusterFacts
 from coffer.postgres.lsn import Lsn
 from coffer.postgres.timeline import History
@@ -114,16 +113,20 @@ class WalPath:
         return scanner.found
 
 
-def known_histories(archive: WalArchive, timelines: set[int]) -> dict[int, History]:
-    """Return the history of each timeline that one is known of; timeline 1 needs none."""
+def known_histories(archive: WalArchive, timelines: set[int], damages: list[CofferError]) -> dict[int, History]:
+    """Return the history of each timeline that one is known of; timeline 1 needs none.
+
+    Args:
+        archive: The saved WAL.
+        timelines: Those that are looked for, beside those whose history is saved.
+        damages: Takes the errors of those that are damaged.
+    """
     found = {}
     for timeline in sorted(timelines | set(archive.histories())):
-        with suppress(ObjectNotFoundError):
+        try:
             found[timeline] = archive.history(timeline)
+        except ObjectNotFoundError:
+            continue
+        except PermanentError as error:
+            damages.append(error)
     return found
-
-
-def render_history(history: History) -> bytes:
-    """Return the file of a history, as a server reads it."""
-    lines = [f"{switch.timeline}\t{switch.left_at}\t{switch.reason}\n" for switch in history.switches]
-    return "".join(lines).encode("utf-8", "surrogateescape")

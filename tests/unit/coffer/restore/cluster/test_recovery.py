@@ -216,6 +216,24 @@ def test_other_targets_in_its_configuration_do_not_count(course):
     must_be(server, course.early.number, course)
 
 
+def test_a_server_may_fetch_its_wal_by_itself(course):
+    """Where there is more than fits into pg_wal beforehand: the restore_command that was given brings it."""
+    first = course.restore(course.plan("immediate"))
+    first.stop()
+    store = first.home / "store"
+    own_folder(store)
+    filled = course.servers.prepared()
+    options = {"workers": 2, "durable": False, "tablespaces_below": filled.home / "spaces"}
+    plan = course.plan("latest")
+    restore_cluster(course.repo, plan, filled.data, options=ClusterRestoreOptions(**options))
+    for path in (filled.data / "pg_wal").iterdir():
+        if path.is_file():
+            shutil.copy(path, store / path.name)
+            shutil.chown(store / path.name, unprivileged().pw_uid, unprivileged().pw_gid)
+    server = course.restore(plan, wal_limit_bytes=1, restore_command=f"cp '{store}/%f' \"%p\"")
+    must_be(server, course.book.count, course)
+
+
 def test_pause_lets_one_look_before_it_is_opened(course):
     """The server answers questions at the target, and is opened by hand."""
     server = course.servers.prepared()
