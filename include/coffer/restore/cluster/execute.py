@@ -17,6 +17,7 @@ from coffer.errors import (
     ObjectCorruptError,
     RestoreIncompleteError,
     RestoreSpaceError,
+    RestoreTargetError,
     UsageError,
 )
 from coffer.postgres.backup_label import MAX_LABEL_BYTES, BackupLabel
@@ -39,7 +40,7 @@ from coffer.restore.workers import worker_count
 from coffer.units import human_size
 
 CONTROL = b"global/pg_control"
-_AGAIN = "Mend that, and run the same restore again with --delta: what is done is passed over."
+_AGAIN = "Run the same restore again with --delta: what is done is passed over."
 _CONTROL_BYTES = 8192  # PG_CONTROL_FILE_SIZE of pg_control.h
 _LABEL = b"backup_label"
 _AUTO_CONF = b"postgresql.auto.conf"
@@ -98,12 +99,16 @@ def restore_cluster(
     with run.closing:
         try:
             return run.execute()
+        except (InterruptedRunError, RestoreSpaceError) as error:
+            error.hint = _AGAIN  # an ordinary restore is gone on with in another way
+            raise
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             if error.errno in FULL:
-                raise RestoreSpaceError(f"target {run.target}: {reason}", hint=_AGAIN) from None
+                raise RestoreSpaceError(f"target {run.target}: {reason}", hint=f"Make room there. {_AGAIN}") from None
             raise RestoreTargetError(
-                f"target {run.target}: cannot be written ({reason}); it cannot be started as it is", hint=_AGAIN
+                f"target {run.target}: cannot be written ({reason}); it cannot be started as it is",
+                hint=f"Mend that. {_AGAIN}",
             ) from None
 
 
