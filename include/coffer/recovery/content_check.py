@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
 
 import psycopg2
 from psycopg2.extensions import connection as SqlConnection  # noqa: N812 - psycopg2 names its class in lower case
@@ -48,22 +47,14 @@ def compare_content(
             notes.damage("database-unusable", f"database {database.name}: is missing", database=database.name)
             continue
         try:
-            with closing(_connect(server, name)) as connection:
+            with server.connected(name) as connection:
+                set_conditions(connection)
                 comparison = _Comparison(connection, proof, database, notes, stop or threading.Event())
                 comparison.run()
         except InterruptedRunError:
             raise
         except (CofferError, psycopg2.Error) as error:
             notes.damage("database-unusable", f"database {name}: {words_of(error)}", database=name)
-
-
-def _connect(server: ScratchServer, name: str) -> SqlConnection:
-    with server.connected(name) as probe:  # its errors are the tree's
-        probe.cursor().close()
-    connection = psycopg2.connect(**server.address(name).parameters())
-    connection.autocommit = True
-    set_conditions(connection)
-    return connection
 
 
 class _Comparison:

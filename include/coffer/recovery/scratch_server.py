@@ -24,6 +24,7 @@ from coffer.sources.postgres.connection import PostgresConnection, connect_sql
 
 PORT = 5432  # of the socket's name; nobody else uses its folder
 _POLL_S = 0.05
+_STATUS_LINE = 7  # of postmaster.pid, see LOCK_FILE_LINE_PM_STATUS of pidfile.h
 _FIRST_TRANSACTION_TIMEOUT = 17
 _ACCESS = "local all all trust\n"  # the socket's folder is closed to everybody else
 _ERROR_WORDS = ("FATAL", "PANIC", "ERROR")
@@ -171,6 +172,8 @@ class ScratchServer:
 
     def _is_ready(self) -> bool:
         """Say whether it takes queries; the role is found on the way."""
+        if not self._says_ready():
+            return False
         names = (self._superuser,) if self._superuser else dict.fromkeys((*self._options.superusers, "postgres"))
         for name in filter(None, names):
             try:
@@ -187,6 +190,14 @@ class ScratchServer:
                 row = cursor.fetchone()
             return row is not None and not row[0]
         raise self._failure("knows none of the roles " + ", ".join(names))
+
+    def _says_ready(self) -> bool:
+        """Say whether its own lock file says so: connecting earlier would only fill its log."""
+        try:
+            lines = (self.space.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return False
+        return len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() == "ready"
 
     def _failure(self, what: str) -> ScratchServerError:
         tail = self.space.log_tail()
