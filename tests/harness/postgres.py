@@ -297,10 +297,6 @@ class Servers:
                     "-p", str(primary.port))  # fmt: skip
         return server.start()
 
-    def prepared(self, **settings: str) -> Server:
-        """Return a server whose data folder does not exist yet: a test restores one there, and starts it."""
-        return self._new(settings)
-
     def close(self) -> None:
         """Stop and remove all of them."""
         for server in self._made:

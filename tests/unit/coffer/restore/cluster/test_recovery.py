@@ -93,7 +93,7 @@ class Course:
 
     def restore(self, plan, **options):
         """Restore into a new server's folder, start it, and wait until it has recovered."""
-        server = self.servers.prepared()
+        server = self.servers.empty()
         options.setdefault("tablespaces_below", server.home / "spaces")
         restore_cluster(
             self.repo, plan, server.data, options=ClusterRestoreOptions(workers=2, durable=False, **options)
@@ -204,7 +204,7 @@ def test_a_restored_server_archives_nothing_and_says_so(course):
 
 def test_other_targets_in_its_configuration_do_not_count(course):
     """PostgreSQL takes one target; a left-over one in postgresql.conf neither stops it nor takes ours away."""
-    server = course.servers.prepared()
+    server = course.servers.empty()
     plan = course.plan(f"lsn:{course.early.lsn}", inclusive=False)
     options = ClusterRestoreOptions(workers=2, durable=False, tablespaces_below=server.home / "spaces")
     restore_cluster(course.repo, plan, server.data, options=options)
@@ -222,7 +222,7 @@ def test_a_server_may_fetch_its_wal_by_itself(course):
     first.stop()
     store = first.home / "store"
     own_folder(store)
-    filled = course.servers.prepared()
+    filled = course.servers.empty()
     options = {"workers": 2, "durable": False, "tablespaces_below": filled.home / "spaces"}
     plan = course.plan("latest")
     restore_cluster(course.repo, plan, filled.data, options=ClusterRestoreOptions(**options))
@@ -236,7 +236,7 @@ def test_a_server_may_fetch_its_wal_by_itself(course):
 
 def test_pause_lets_one_look_before_it_is_opened(course):
     """The server answers questions at the target, and is opened by hand."""
-    server = course.servers.prepared()
+    server = course.servers.empty()
     plan = course.plan(f"xid:{course.late.xid}")
     options = ClusterRestoreOptions(workers=2, durable=False, tablespaces_below=server.home / "spaces", action="pause")
     restore_cluster(course.repo, plan, server.data, options=options)
@@ -253,7 +253,7 @@ def test_pause_lets_one_look_before_it_is_opened(course):
 
 def test_pg_verifybackup_finds_the_folder_whole(course):
     """With the manifest that is written on request: every file, every checksum, and the WAL of the backup."""
-    server = course.servers.prepared()
+    server = course.servers.empty()
     options = ClusterRestoreOptions(workers=2, durable=True, tablespaces_below=server.home / "spaces", manifest=True)
     restore_cluster(course.repo, course.plan("latest"), server.data, options=options)
     done = server.program("pg_verifybackup", server.data)
@@ -271,7 +271,7 @@ def test_tablespaces_go_where_they_are_told(course):
     assert str(course.space) == place
     before = sorted(os.listdir(course.space))
     for key in (str(oid), place):
-        server = course.servers.prepared()
+        server = course.servers.empty()
         folder = server.home / "elsewhere" / "deep"
         options = ClusterRestoreOptions(workers=2, durable=False, tablespaces={key: folder})
         result = restore_cluster(course.repo, course.plan("latest"), server.data, options=options)
@@ -285,7 +285,7 @@ def test_tablespaces_go_where_they_are_told(course):
 
 def test_without_pg_control_no_server_starts(course):
     """What an aborted restore leaves is no cluster; see test_execute for the moments at which it may be aborted."""
-    server = course.servers.prepared()
+    server = course.servers.empty()
     options = ClusterRestoreOptions(workers=2, durable=False, tablespaces_below=server.home / "spaces")
     restore_cluster(course.repo, course.plan("latest"), server.data, options=options)
     (server.data / "global/pg_control").unlink()
@@ -394,7 +394,7 @@ def test_a_range_of_wal_that_is_missing_is_named_before_anything_is_written(serv
     with pytest.raises(RestorePointError, match="is missing"):
         plan_cluster_restore(repo, "main", parse_target(f"lsn:{Lsn(lost.end + 8)}"))
     plan = plan_cluster_restore(repo, "main", parse_target(f"lsn:{kept.lsn}", inclusive=False))
-    restored = servers.prepared()
+    restored = servers.empty()
     restore_cluster(repo, plan, restored.data, options=ClusterRestoreOptions(workers=2, durable=False))
     restored.start()
     restored.wait_recovered()
@@ -418,7 +418,7 @@ def test_a_snapshot_of_a_standby_restores_as_a_server_of_its_own(servers):
     wait_for(lambda: standby.value("SELECT pg_last_wal_receive_lsn() >= %s::pg_lsn", [end]), "the standby")
     save_wal(repo, standby)
     for target, number in (("latest", book.count), (f"xid:{kept.xid}", kept.number)):
-        restored = servers.prepared()
+        restored = servers.empty()
         plan = plan_cluster_restore(repo, "main", parse_target(target))
         assert plan.facts.from_standby
         restore_cluster(repo, plan, restored.data, options=ClusterRestoreOptions(workers=2, durable=False))
@@ -455,7 +455,7 @@ def test_a_promotion_is_followed_and_the_old_timeline_can_still_be_reached(serve
     for target, timeline, number in (("latest", 2, after.count), (f"xid:{kept.xid}", 1, kept.number)):
         plan = plan_cluster_restore(repo, "main", parse_target(target))
         assert timeline == plan.stop.timeline
-        restored = servers.prepared()
+        restored = servers.empty()
         restore_cluster(repo, plan, restored.data, options=ClusterRestoreOptions(workers=2, durable=False))
         restored.start()
         restored.wait_recovered()
