@@ -96,7 +96,7 @@ class Examination:
             "entries": walk.entries,
             "files": walk.files,
             "wal_ranges": wal.ranges,
-            **({"wal_read_bytes": wal.read_bytes} if wal_workers else {}),
+            **({"wal_read_bytes": wal.read_bytes} if wal.read_bytes else {}),
             **found,
         }
         return findings, counts

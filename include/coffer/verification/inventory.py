@@ -32,7 +32,6 @@ _PARTS = {
     index.PREFIX: tuple(_HEX),
     PACKS_PREFIX: tuple(a + b + "/" for a in _HEX for b in _HEX),
     keys.PREFIX: (*_HEX[:10], "c", "s"),
-    wal_object.PREFIX: tuple(_HEX),
 }
 
 
@@ -108,5 +107,9 @@ def _list_part(backend: Backend, prefix: str, notes: FindingLog, found: dict[str
 
 
 def _parts(prefix: str) -> tuple[str, ...]:
+    if re.fullmatch(r"wal/[0-9a-f]{0,7}|wal/[0-9a-f]{8}/", prefix):
+        return tuple(_HEX)
+    if re.fullmatch(r"wal/[0-9a-f]{8}", prefix):
+        return ("/",)
     fan_out = re.fullmatch(r"packs/([0-9a-f]{2})/", prefix)
     return (fan_out[1],) if fan_out else _PARTS.get(prefix, ())

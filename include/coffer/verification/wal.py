@@ -105,7 +105,14 @@ class WalExamination:
     # ------------------------------------------------------------------------------------------------ objects
 
     def _open(self, wal: _SourceWal, names: dict[str, int]) -> None:
-        refs = sorted(ref for name, size in names.items() if (ref := parse_range_name(name, size)) is not None)
+        refs = []
+        for name, size in names.items():
+            ref = parse_range_name(name, size)
+            if ref is not None:
+                refs.append(ref)
+            elif parse_history_object_name(name) is None:
+                self._notes.hint(name, "stray-object", f"{name}: no range of WAL; nothing refers to it")
+        refs.sort()
         self.ranges += len(refs)
         for ref, error in self._verdicts(wal.archive, refs):
             if error is None:
