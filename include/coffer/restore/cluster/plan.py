@@ -17,6 +17,7 @@ from coffer.errors_postgres import RestorePointError
 from coffer.postgres.facts import CLUSTER_PATH, ClusterFacts
 from coffer.postgres.lsn import Lsn
 from coffer.postgres.record import MAX_RECORD_BYTES, ClusterRecord
+from coffer.postgres.wal_records import RecordSpan
 from coffer.repository.repository import Repository
 from coffer.repository.snapshot import Snapshot
 from coffer.restore.cluster.content import read_small
@@ -198,7 +199,9 @@ class _Planner:
             return self._last_record(point, reach.end, f"{lsn}, the end of the saved WAL")
         inclusive, timeline = self._target.inclusive, self._timeline_of(point, span.start)
         what = "the record there with it" if inclusive else "all before it"
-        return StopAt("recovery_target_lsn", str(lsn), timeline, span.end, f"{lsn}, {what}", inclusive=inclusive)
+        return StopAt(
+            "recovery_target_lsn", str(lsn), timeline, self._end(point, span), f"{lsn}, {what}", inclusive=inclusive
+        )
 
     def _last_record(self, point: RestorePoint, end: Lsn, why: str) -> StopAt:
         """Stop behind the last whole record before a position.
@@ -210,7 +213,7 @@ class _Planner:
         if span is None or span.end < point.facts.end:
             raise self._refusal(point, f"no whole record reaches the end of snapshot {point.snapshot.id}")
         timeline = self._timeline_of(point, span.start)
-        return StopAt("recovery_target_lsn", str(span.start), timeline, span.end, why)
+        return StopAt("recovery_target_lsn", str(span.start), timeline, self._end(point, span), why)
 
     def _time(self, point: RestorePoint) -> StopAt:
         target, facts = self._target, point.facts
@@ -225,7 +228,9 @@ class _Planner:
         timeline = self._timeline_of(point, found.span.start)
         value = target.value.replace("T", " ")
         why = f"before the transaction of {_time_text(found.time_us)} at {found.span.start}"
-        return StopAt("recovery_target_time", value, timeline, found.span.end, why, inclusive=target.inclusive)
+        return StopAt(
+            "recovery_target_time", value, timeline, self._end(point, found.span), why, inclusive=target.inclusive
+        )
 
     def _name(self, point: RestorePoint) -> StopAt:
         found = find_name(point.path, self._target.value, point.facts.start, self._stop)
@@ -235,7 +240,7 @@ class _Planner:
             raise self._refusal(point, f"it is before the end of snapshot {point.snapshot.id}", older_may_do=True)
         timeline = self._timeline_of(point, found.span.start)
         why = f"the restore point of {_time_text(found.time_us)} at {found.span.start}"
-        return StopAt("recovery_target_name", self._target.value, timeline, found.span.end, why)
+        return StopAt("recovery_target_name", self._target.value, timeline, self._end(point, found.span), why)
 
     def _transaction(self, point: RestorePoint) -> StopAt:
         target = self._target
@@ -249,7 +254,19 @@ class _Planner:
         timeline = self._timeline_of(point, found.span.start)
         side = "with" if target.inclusive else "before"
         why = f"{side} the transaction that ended at {_time_text(found.time_us)}, {found.span.start}"
-        return StopAt("recovery_target_xid", str(target.xid), timeline, found.span.end, why, inclusive=target.inclusive)
+        return StopAt(
+            "recovery_target_xid",
+            str(target.xid),
+            timeline,
+            self._end(point, found.span),
+            why,
+            inclusive=target.inclusive,
+        )
+
+    @staticmethod
+    def _end(point: RestorePoint, span: RecordSpan) -> Lsn:
+        """Return the end of a record in the saved WAL, which may lack the zeros behind it."""
+        return min(span.end, point.path.reach.end)
 
     @staticmethod
     def _timeline_of(point: RestorePoint, lsn: Lsn) -> int:
