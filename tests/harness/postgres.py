@@ -290,6 +290,13 @@ class Servers:
         """Return a server without a data folder: whoever makes one there can start it."""
         return self._new({})
 
+    def new_copy(self, data: Path, **settings: str) -> Server:
+        """Make a server, not started, of a copy of a data folder."""
+        server = self._new(settings)
+        subprocess.run(["cp", "-a", "--reflink=auto", data, server.data], check=True)
+        (server.data / "postmaster.pid").unlink(missing_ok=True)
+        return server
+
     def start_standby(self, primary: Server, **settings: str) -> Server:
         """Start a streaming standby of a server."""
         server = self._new(settings)

@@ -9,7 +9,7 @@ from coffer.cli.command import command, option
 from coffer.cli.faults import EXIT_INCOMPLETE, EXIT_OK
 from coffer.cli.outcome import Outcome
 from coffer.cli.run import Run
-from coffer.cli.text import table, time_iso, time_text
+from coffer.cli.text import count_of, table, time_iso, time_text
 from coffer.errors import BackendError, CryptoError, RepositoryError, SnapshotNotFoundError
 from coffer.postgres.wal_archive import WalArchive
 from coffer.postgres.wal_coverage import Span, WalCoverage
@@ -45,7 +45,7 @@ def list_wal(run: Run, source: str) -> Outcome:
     result: dict[str, Any] = {"source": archive.source, "timelines": timelines}
     lines = table(_HEAD, [row for fields in timelines for row in _rows(fields)], "rllrrrll")
     gaps = sum(len(fields["gaps"]) for fields in timelines)
-    lines.append(f"{len(ranges):,} objects, {gaps:,} gaps")
+    lines.append(f"{count_of(len(ranges), 'object')}, {count_of(gaps, 'gap')}")
     return Outcome(result=result, lines=lines, exit_code=EXIT_INCOMPLETE if run.warnings_count else EXIT_OK)
 
 
