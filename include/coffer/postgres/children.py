@@ -79,14 +79,23 @@ class Child:
         stdin: int | None = subprocess.DEVNULL,
         stdout: int | None = subprocess.PIPE,
         pass_fds: Sequence[int] = (),
+        lines_kept: int = _LINES_KEPT,
     ) -> None:
         """Start it.
+
+        Args:
+            command: The program and its arguments.
+            given: Its environment.
+            stdin: Where it reads from, as `subprocess.Popen` takes it.
+            stdout: Where it writes to, likewise.
+            pass_fds: Descriptors that it gets under the same numbers.
+            lines_kept: How many lines of its standard error are kept, the last ones.
 
         Raises:
             OSError: It cannot be started.
         """
         self.name = Path(command[0]).name
-        self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._lines: deque[str] = deque(maxlen=lines_kept)
         self._process = subprocess.Popen(  # noqa: S603 - a program that was found, no shell
             [*_deathbed(), *map(str, command)],
             env=dict(given),
@@ -114,7 +123,7 @@ class Child:
     def wait(self) -> int:
         """Wait for its end and return its exit code; negative for a signal."""
         code = self._process.wait()
-        self._listener.join()
+        self._listener.join(_PATIENCE_S)  # a child of its own may still hold the pipe
         return code
 
     def wait_for(self, seconds: float) -> int | None:
@@ -135,7 +144,7 @@ class Child:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._listener.join()
+        self._listener.join(_PATIENCE_S)
         for stream in (self.stdin, self.stdout, self._process.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):  # what was left unwritten: the reader is gone

@@ -118,17 +118,17 @@ class LogicalArchive:
                 )
             if chunk_id is None:
                 raise ObjectCorruptError(f"{entry.path.decode(errors='replace')}: has a hole, which no dump has")
-            data = self._chunk(chunk_id, whole=offset == 0 and length == entry.size_bytes)
-            yield data if (offset, length) == (0, len(data)) else data[offset : offset + length]
+            data = self._chunk(chunk_id, length)
+            yield data if length == len(data) else data[offset : offset + length]
 
-    def _chunk(self, chunk_id: ChunkId, *, whole: bool) -> bytes:
-        """Return a chunk; those that hold several files are kept for a while."""
+    def _chunk(self, chunk_id: ChunkId, wanted_bytes: int) -> bytes:
+        """Return a chunk; those of which only a part is wanted hold several files, and are kept for a while."""
         with self._lock:
             found = self._kept.get(chunk_id)
         if found is not None:
             return found
         data = self._reader.read(chunk_id, TYPE_DATA)
-        if not whole:
+        if wanted_bytes < len(data):
             with self._lock:
                 self._kept[chunk_id] = data
                 while len(self._kept) > _BUNDLES_KEPT:

@@ -23,8 +23,9 @@ from coffer.sources.postgres.program_failures import program_failure
 _TICK_S = 0.2  # between two looks at `stop` while a program works [s]
 _PIECE_BYTES = 1 << 20
 # "psql:<stdin>:14: ERROR:  42710: role "postgres" already exists"
-_SQL_ERROR = re.compile(r"psql:<stdin>:\d+: ERROR: +([0-9A-Z]{5}): (.*)")
+_SQL_ERROR = re.compile(r"(?:psql:<stdin>:\d+: )?ERROR: +([0-9A-Z]{5}): (.*)")
 _DUPLICATE_OBJECT = "42710"
+_ROLE_LINES = 100_000  # three for each role that is there already
 PRE_DATA, DATA, POST_DATA = "pre-data", "data", "post-data"
 
 
@@ -109,7 +110,7 @@ class Client:
             f"--dbname={conninfo(parameters)}",
         ]  # fmt: skip
         given = environment(parameters, PGCLIENTENCODING="UTF8")
-        with started(command, given, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as child:
+        with started(command, given, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, lines_kept=_ROLE_LINES) as child:
             _feed(child, script)
             self._wait(child, "roles and tablespaces")
             found = [match for line in child.lines if (match := _SQL_ERROR.match(line))]

@@ -22,6 +22,7 @@ from coffer.sources.postgres.logical import dump_database
 from coffer.sources.postgres.logical_spec import LogicalOptions, LogicalSource
 from coffer.units import human_duration, human_rate, human_size
 
+_JOBS = 2
 CHAIN_SUFFIX = "-logical"  # physical backups of the same server have the name without it
 
 
@@ -31,14 +32,26 @@ CHAIN_SUFFIX = "-logical"  # physical backups of the same server have the name w
     moves_data=True,
     options=(
         *cluster_options(),
-        option("--database", "-d", metavar="NAME", many=True, help="A database; again for more.  [else --dbname]"),
+        option(
+            "--database",
+            "-d",
+            metavar="NAME",
+            many=True,
+            help="A database; again for more.  [else the policy's; else --dbname]",
+        ),
         option(
             "--table", "-t", metavar="PATTERN", many=True, help="Only such tables: name, schema.name, with * and ?."
         ),
         option("--exclude-table", metavar="PATTERN", many=True, help="Leave such tables out."),
         option("--exclude-table-data", metavar="PATTERN", many=True, help="Keep only the definition of such tables."),
         flag("--no-roles", help="Leave out the roles and tablespaces of the server."),
-        option("--jobs", "-j", metavar="N", type=click.IntRange(1, 64), default=2, help="Tables at a time.  [else 2]"),
+        option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            type=click.IntRange(1, 64),
+            help="Tables at a time.  [else the policy's; else 2]",
+        ),
         option("--tag", metavar="WORD", many=True, help="Keep a word with the snapshot."),
         option("--max-duration", metavar="DURATION", type=DURATION, help="End without a snapshot after 30m, 4h ..."),
     ),
@@ -55,15 +68,16 @@ def dump(run: Run, **given: Any) -> Outcome:
     """
     started_s = SYSTEM_CLOCK.monotonic_s()
     cluster = find_cluster(run, given)
+    known = cluster.of_policy
     source = LogicalSource(
         name=cluster.source + CHAIN_SUFFIX,
         connection=cluster.connection,
-        databases=given["database"],
+        databases=given["database"] or (known.dumped or known.dbnames if known is not None else ()),
         tables=given["table"],
         exclude=given["exclude_table"],
         exclude_data=given["exclude_table_data"],
         roles=not given["no_roles"],
-        jobs=given["jobs"],
+        jobs=given["jobs"] or (known.dump_jobs if known is not None else _JOBS),
         tags=(*cluster.tags, *given["tag"]),
     )
     repo = run.repository()

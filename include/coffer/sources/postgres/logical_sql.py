@@ -62,11 +62,12 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::pg_catalog.text, c.relpersistence
        ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
              ORDER BY a.attnum),
-       ARRAY(SELECT p.relid::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors(c.oid) WITH ORDINALITY p(relid, n)
+       ARRAY(SELECT p.relid::pg_catalog.oid::pg_catalog.int8
+             FROM pg_catalog.pg_partition_ancestors(c.oid) WITH ORDINALITY p(relid, n)
              WHERE p.relid <> c.oid ORDER BY p.n),
        config.extname::pg_catalog.text, config.condition,
-       CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_table_size(c.oid) ELSE 0 END,
-       pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+       COALESCE(pg_catalog.pg_table_size(c.oid), 0),  -- NULL, as the next: it is being dropped
+       COALESCE(pg_catalog.has_table_privilege(c.oid, 'SELECT'), true),
        c.relrowsecurity AND pg_catalog.row_security_active(c.oid)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -105,7 +106,7 @@ SELECT c.oid, n.nspname, c.relname, c.relpersistence = 'u',
                WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'i'
                  AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass),
        config.extname::pg_catalog.text,
-       pg_catalog.has_sequence_privilege(c.oid, 'SELECT')
+       COALESCE(pg_catalog.has_sequence_privilege(c.oid, 'SELECT'), true)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN config ON config.oid = c.oid
