@@ -58,10 +58,13 @@ class Course:
     """A server with a full and a delta snapshot, restore points, and writes all the time; all WAL is saved."""
 
     def __init__(self, servers):
-        self.servers = servers
-        self.server = servers.start(archive_mode="on", archive_command="cp %p ../archive/%f")
+        self.servers, self.restored = servers, []
+        self.server = servers.start()
         self.archive = self.server.home / "archive"
         own_folder(self.archive)
+        self.server.sql("ALTER SYSTEM SET archive_mode = 'on'")
+        self.server.sql(f"ALTER SYSTEM SET archive_command = 'cp %p {self.archive}/%f'")
+        self.server.restart()
         self.repo = new_repository()
         self.space = self.server.home / "space"
         own_folder(self.space)
@@ -91,9 +94,14 @@ class Course:
         snapshot = given.pop("snapshot", None)
         return plan_cluster_restore(self.repo, "main", parse_target(text, **given), snapshot=snapshot)
 
+    def empty(self):
+        """Return a server without a data folder; it is closed when the test ends."""
+        self.restored.append(self.servers.empty())
+        return self.restored[-1]
+
     def restore(self, plan, **options):
         """Restore into a new server's folder, start it, and wait until it has recovered."""
-        server = self.servers.empty()
+        server = self.empty()
         options.setdefault("tablespaces_below", server.home / "spaces")
         restore_cluster(
             self.repo, plan, server.data, options=ClusterRestoreOptions(workers=2, durable=False, **options)
@@ -110,9 +118,17 @@ def own_folder(path):
 
 
 @pytest.fixture(scope="session")
-def course(servers):
+def made_course(servers):
     """Made once for each version; nobody changes it."""
     return Course(servers)
+
+
+@pytest.fixture
+def course(made_course):
+    """The course; what was restored from it is closed afterwards."""
+    yield made_course
+    while made_course.restored:
+        made_course.restored.pop().close()
 
 
 def must_be(server, number, course=None):
@@ -198,13 +214,14 @@ def test_a_restored_server_archives_nothing_and_says_so(course):
     assert ("off", "", "") == tuple(
         server.value(f"SHOW {name}") for name in ("archive_mode", "primary_conninfo", "primary_slot_name")
     )
+    assert str(course.archive) in server.value("SELECT setting FROM pg_file_settings WHERE name = 'archive_command'")
     server.stop()
     assert before == sorted(os.listdir(course.archive))
 
 
 def test_other_targets_in_its_configuration_do_not_count(course):
     """PostgreSQL takes one target; a left-over one in postgresql.conf neither stops it nor takes ours away."""
-    server = course.servers.empty()
+    server = course.empty()
     plan = course.plan(f"lsn:{course.early.lsn}", inclusive=False)
     options = ClusterRestoreOptions(workers=2, durable=False, tablespaces_below=server.home / "spaces")
     restore_cluster(course.repo, plan, server.data, options=options)
@@ -222,7 +239,7 @@ def test_a_server_may_fetch_its_wal_by_itself(course):
     first.stop()
     store = first.home / "store"
     own_folder(store)
-    filled = course.servers.empty()
+    filled = course.empty()
     options = {"workers": 2, "durable": False, "tablespaces_below": filled.home / "spaces"}
     plan = course.plan("latest")
     restore_cluster(course.repo, plan, filled.data, options=ClusterRestoreOptions(**options))
@@ -236,7 +253,7 @@ def test_a_server_may_fetch_its_wal_by_itself(course):
 
 def test_pause_lets_one_look_before_it_is_opened(course):
     """The server answers questions at the target, and is opened by hand."""
-    server = course.servers.empty()
+    server = course.empty()
     plan = course.plan(f"xid:{course.late.xid}")
     options = ClusterRestoreOptions(workers=2, durable=False, tablespaces_below=server.home / "spaces", action="pause")
     restore_cluster(course.repo, plan, server.data, options=options)
@@ -253,7 +270,7 @@ def test_pause_lets_one_look_before_it_is_opened(course):
 
 def test_pg_verifybackup_finds_the_folder_whole(course):
     """With the manifest that is written on request: every file, every checksum, and the WAL of the backup."""
-    server = course.servers.empty()
+    server = course.empty()
     options = ClusterRestoreOptions(workers=2, durable=True, tablespaces_below=server.home / "spaces", manifest=True)
     restore_cluster(course.repo, course.plan("latest"), server.data, options=options)
     done = server.program("pg_verifybackup", server.data)
@@ -271,7 +288,7 @@ def test_tablespaces_go_where_they_are_told(course):
     assert str(course.space) == place
     before = sorted(os.listdir(course.space))
     for key in (str(oid), place):
-        server = course.servers.empty()
+        server = course.empty()
         folder = server.home / "elsewhere" / "deep"
         options = ClusterRestoreOptions(workers=2, durable=False, tablespaces={key: folder})
         result = restore_cluster(course.repo, course.plan("latest"), server.data, options=options)
@@ -285,7 +302,7 @@ def test_tablespaces_go_where_they_are_told(course):
 
 def test_without_pg_control_no_server_starts(course):
     """What an aborted restore leaves is no cluster; see test_execute for the moments at which it may be aborted."""
-    server = course.servers.empty()
+    server = course.empty()
     options = ClusterRestoreOptions(workers=2, durable=False, tablespaces_below=server.home / "spaces")
     restore_cluster(course.repo, course.plan("latest"), server.data, options=options)
     (server.data / "global/pg_control").unlink()
