@@ -183,7 +183,7 @@ def _endless(resumption: Resumption) -> list[WalStretch]:
     """Return what is missing, and then all that the server will write on its timeline."""
     timeline = resumption.history.timeline
     stretches = list(resumption.stretches)
-    begin = resumption.target
+    begin = resumption.reached
     if stretches and (stretches[-1].timeline, stretches[-1].end) == (timeline, begin):
         begin = stretches.pop().start
     return [*stretches, WalStretch(timeline, begin, _ENDLESS)]
@@ -265,7 +265,7 @@ class _Receiver:
         for start, data in ranges:
             writer.submit(timeline, start, data, timeout_s=None)
 
-    def _pieces(self, stretch: WalStretch, writer: RangeWriter) -> Generator[tuple[Lsn, bytes]]:
+    def _pieces(self, stretch: WalStretch, writer: RangeWriter) -> Generator[tuple[Lsn, bytes], None, None]:
         """Yield what the server sends. Its slot may seem busy for a moment after our own last stream."""
         tries = round(_RELEASE_S / _RELEASE_STEP_S) if self.pieces else 0
         beat_s = None if self.max_age_s is None else min(_BEAT_S, self.max_age_s)

@@ -25,6 +25,7 @@ class Resumption:
         history: Of its timeline now.
         begin: Where the first missing byte lies; the target where nothing is missing.
         target: The first byte that is not wanted, on the youngest timeline.
+        reached: From the target on, the first byte that is not saved: a standby may be behind what another server sent.
         stretches: What is missing, in the order of the log.
         gap: What was removed from the server before it was saved, where that was accepted.
     """
@@ -34,6 +35,7 @@ class Resumption:
     history: History
     begin: Position
     target: Lsn
+    reached: Lsn
     stretches: tuple[WalStretch, ...]
     gap: tuple[Lsn, Lsn] | None
 
@@ -85,7 +87,8 @@ def plan_resumption(
         for begin, end in coverage.missing(planned.timeline, planned.start, planned.end)
     )
     begin = (stretches[0].timeline, stretches[0].start) if stretches else (history.timeline, target)
-    return Resumption(system_id, segment_bytes, history, begin, target, stretches, gap)
+    reached = coverage.end_of(history.timeline, target)
+    return Resumption(system_id, segment_bytes, history, begin, target, reached, stretches, gap)
 
 
 def _saved_end(coverage: WalCoverage, history: History, label: str) -> Position | None:
