@@ -48,7 +48,7 @@ class Target:
         """
         self.server, self.name = server, name
         self._own = replace(server, dbname=name)
-        connection = connect_sql(server)
+        connection = _connect(server)
         try:
             self.version = int(connection.server_version)
             query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = %s)"
@@ -71,7 +71,7 @@ class Target:
         Raises:
             PostgresError, PostgresUnavailableError: The server refuses, or does not answer.
         """
-        connection = connect_sql(self._own)
+        connection = _connect(self._own)
         try:
             with server_errors(self.label), connection.cursor() as cursor:
                 cursor.execute(_SESSION)
@@ -88,7 +88,7 @@ class Target:
         Raises:
             PostgresError: The server does not make it, mostly for want of the locale.
         """
-        connection = connect_sql(self.server)
+        connection = _connect(self.server)
         try:
             with server_errors(self.label), connection.cursor() as cursor:
                 cursor.execute(create_statement(record, self.name, self.version))
@@ -177,6 +177,13 @@ def create_statement(record: DatabaseRecord, name: str, version: int) -> str:
     if has("daticurules"):
         parts.append(f"ICU_RULES {quoted_text(has('daticurules'))}")
     return " ".join(parts)
+
+
+def _connect(target: PostgresConnection) -> SqlConnection:
+    """Open a connection on which names are UTF-8, whatever the database's encoding is."""
+    connection = connect_sql(target)
+    connection.set_client_encoding("UTF8")
+    return connection
 
 
 def _rows(

@@ -84,6 +84,8 @@ class HeldDatabase:
         self._names: dict[int, tuple[str, str]] = {}  # of all tables there are, by oid
         self.version: int = self._connection.server_version
         try:
+            # For names, whatever the database has; of SQL_ASCII nobody converts anything. Rows do not come this way.
+            self._connection.set_client_encoding("UTF8")
             self._run(sql.session(self.version, lock_wait_s))
         except BaseException:
             self.close()

@@ -152,9 +152,11 @@ def test_a_database_of_another_encoding_comes_back(server, bench, drop, encoding
     word = "ärger" if encoding != "EUC_JP" else "日本"
     server.sql("DROP DATABASE IF EXISTS encoded")
     server.sql(f"CREATE DATABASE encoded ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
-    server.sql(f'CREATE TABLE "{word}" (t text); INSERT INTO "{word}" VALUES (\'{word}\')', dbname="encoded")
+    utf8 = ("-c", "SET client_encoding = 'UTF8'", "-c")
+    make = f'CREATE TABLE "{word}" (t text); INSERT INTO "{word}" VALUES (\'{word}\')'
+    server.must("psql", "-Xq", "-d", "encoded", *utf8, make)
     bench.load(server, bench.dump(server, "encoded"), into="decoded", jobs=1)
-    assert [(word,)] == server.sql(f'SELECT t FROM "{word}"', dbname="decoded")
+    assert f"{word}\n" == server.must("psql", "-XqAt", "-d", "decoded", *utf8, f'SELECT t FROM "{word}"')
     assert encoding == server.value("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'decoded'")
 
 
@@ -468,9 +470,9 @@ def test_a_session_of_the_target_is_one_that_reads_anything(server, bench, drop)
         "strict",
         [
             "CREATE TABLE t (d date, i interval)",
-            "ALTER DATABASE strict SET default_transaction_read_only = on",
             "ALTER DATABASE strict SET DateStyle = 'SQL, DMY'",
             "ALTER DATABASE strict SET IntervalStyle = 'sql_standard'",
+            "ALTER DATABASE strict SET default_transaction_read_only = on",
         ],
     )
     bench.load(server, backup, into="strict", tables=("t",), data_only=True)
