@@ -32,6 +32,7 @@ from coffer.restore.selection import Selection
 from coffer.restore.spec import IssueLog
 
 STEP_BYTES = 128 * PAGE_BYTES
+_OF_THE_DISK = b"lost+found"  # where a file system begins
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WAITING_PER_WORKER = 64  # files handed to the workers and not done yet
 
@@ -155,7 +156,7 @@ class Delta:
         try:
             with home.opened(path) as folder:
                 for name in map(os.fsencode, os.listdir(folder.fd)):
-                    if name not in kept[1]:
+                    if name not in kept[1] and name != _OF_THE_DISK:
                         home.folders.forget(join(path, name))
                         self.tally.files_removed += remove(folder.fd, name)
         except OSError as error:
