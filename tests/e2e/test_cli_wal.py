@@ -36,7 +36,6 @@ def place(tmp_path, monkeypatch):
     folder = tmp_path / "place"
     folder.mkdir()
     monkeypatch.setenv("COFFER_STATE_DIR", str(folder / "state"))
-    monkeypatch.setenv("COFFER_POLICY", str(folder / "none.yaml"))
     monkeypatch.setenv("COFFER_REPOSITORY", str(folder / "repo"))
     assert 0 == run_program("init", folder / "repo").code
     return folder

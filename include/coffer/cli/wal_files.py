@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def _keep_ready(archive: WalArchive, spool: Spool, name: str, prefetch: int) -> 
 def _archive(run: Run, name: str) -> WalArchive:
     """Return the archive of the source of that name; where it has none, of the cluster that the policy has it in.
 
-    The policy is asked last: it takes a quarter of a second, for each segment.
+    The policy is asked last: it takes a quarter of a second, for each segment, and a server's user may not read it.
     """
     repo = run.repository()
     archive = WalArchive(repo, name)
@@ -107,7 +108,9 @@ def _archive(run: Run, name: str) -> WalArchive:
         return archive
     from coffer.cli.clusters import source_of_cluster
 
-    return WalArchive(repo, source_of_cluster(run, name, repo))
+    with suppress(PermissionError):
+        return WalArchive(repo, source_of_cluster(run, name, repo))
+    return archive
 
 
 def _spool_folder(destination: Path, given: str | None) -> Path:

@@ -22,7 +22,6 @@ def pg_wal(tmp_path, monkeypatch):
     for number in range(1, 6):
         write_segment(folder, number)
     monkeypatch.chdir(folder.parent)
-    monkeypatch.setenv("COFFER_POLICY", str(tmp_path / "none.yaml"))
     return folder
 
 
@@ -176,7 +175,6 @@ def test_a_source_without_wal_is_told(coffer, repo, pg_wal):
 def test_a_server_must_be_named(coffer, repo, pg_wal, monkeypatch):
     """For what speaks to one; a password is no option."""
     monkeypatch.delenv("PGHOST", raising=False)
-    monkeypatch.delenv("COFFER_POLICY")
     for word in ("receive", "status"):
         code, _, _ = coffer("wal", word).fault()
         assert 2 == code
