@@ -27,7 +27,7 @@ def servers(request):
 
 @pytest.fixture(scope="module")
 def written(servers):
-    """The WAL of a server that did all sorts of things, was switched, killed and stopped.
+    """The WAL of a server that did all sorts of things, was switched, crashed and stopped.
 
     Returns:
         (bytes, position of the first one, records as pg_waldump has them).
@@ -43,7 +43,7 @@ def written(servers):
     server.sql("UPDATE items SET body = '' WHERE id % 7 = 0; DELETE FROM items WHERE id > 1500")
     server.sql("BEGIN; INSERT INTO items VALUES (9999, 'x'); PREPARE TRANSACTION 'p'")
     server.sql("COMMIT PREPARED 'p'")
-    server.stop(signal.SIGKILL)
+    server.stop(signal.SIGQUIT)
     server.start()
     server.sql("VACUUM FULL items")
     server.sql("BEGIN; INSERT INTO items VALUES (10000, 'x'); ROLLBACK")
