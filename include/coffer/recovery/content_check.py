@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import psycopg2
+from psycopg2 import errors as server_errors
 from psycopg2.extensions import connection as SqlConnection  # noqa: N812 - psycopg2 names its class in lower case
 
 from coffer.errors import CofferError, InterruptedRunError
@@ -105,6 +106,9 @@ class _Comparison:
         try:
             with self._connection.cursor() as cursor:
                 found = digest_table(cursor, table.schema, table.name, self._proof.seed, table.percent)
+        except server_errors.UndefinedFile as error:  # of an extension that is not installed on this machine
+            self._notes.hint("not-checked", f"{what}: {words_of(error)}", **concerned)
+            return
         except psycopg2.Error as error:
             self._notes.damage("table-unreadable", f"{what}: {words_of(error)}", **concerned)
             return

@@ -142,6 +142,16 @@ class ScratchServer:
                 raise self._failure(f"was not ready within {self._options.start_timeout_s:.0f} s")
             if self._stop.wait(_POLL_S):
                 raise InterruptedRunError("scratch server: stopped by request", reason="stopped")
+        self._end_prepared()
+
+    def _end_prepared(self) -> None:
+        """Roll back prepared transactions: at this moment they have not committed, and their locks keep readers out."""
+        with self.connected("template1") as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT database, gid FROM pg_prepared_xacts")
+            prepared = cursor.fetchall()
+        for database, gid in prepared:
+            with self.connected(database) as connection, connection.cursor() as cursor:
+                cursor.execute("ROLLBACK PREPARED %s", [gid])
 
     def _command(self) -> list[str]:
         root = self.space.root

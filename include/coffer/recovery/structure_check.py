@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import sql
+from psycopg2.errors import UndefinedFile
 from psycopg2.extensions import connection as SqlConnection  # noqa: N812 - psycopg2 names its class in lower case
 
 from coffer.clock import Clock
@@ -155,6 +156,9 @@ class _Check:
         except psycopg2.Error as error:
             if self._connection.closed:
                 raise
+            if isinstance(error, UndefinedFile):  # of an extension that is not installed on this machine
+                self._notes.hint("not-checked", f"{what}: {words_of(error)}", **concerned)
+                return
             report = self._notes.hint if self._is_differing and kind == "index" else self._notes.damage
             report(code, f"{what}: {words_of(error)}", **concerned)
             return

@@ -156,7 +156,8 @@ class MomentFinder:
             end = self._readable_end(max(one.after for one in seen))
             kept = self._after.segment_start(self._segment_bytes)  # before it the server may have removed its log
             first = page_start(max(begin - _LOOK_BACK_BYTES, kept))
-            if end - first > _MAX_WINDOW_BYTES:
+            is_short = not self._is_standby and end < max(one.after for one in seen)
+            if is_short or end - first > _MAX_WINDOW_BYTES:
                 return None, timeline, end
             try:
                 pieces = (data for _, data in stream_wal(session, None, WalStretch(timeline, first, end)))

@@ -25,9 +25,12 @@ CONDITIONS = {
     "extra_float_digits": "1",  # the shortest text that is the same number again
     "bytea_output": "hex",
     "lc_monetary": "C",
+    "quote_all_identifiers": "off",
     "row_security": "off",  # an error instead of fewer rows
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }
 

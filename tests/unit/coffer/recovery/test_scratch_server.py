@@ -137,6 +137,17 @@ def test_no_folder_of_a_cluster_is_refused(space, programs):
         ScratchServer(space)
 
 
+def test_prepared_transactions_keep_nobody_out(own, space):
+    """At the moment they had not committed; without their locks every table can be read."""
+    own.restart(max_prepared_transactions="5")
+    own.sql("BEGIN; ALTER TABLE orders ADD COLUMN more int; PREPARE TRANSACTION 'it''s open'")
+    own.stop()
+    subprocess.run(["cp", "-a", own.data, space.data], check=True)
+    server = started(space, recorded={"max_prepared_transactions": "5"})
+    assert 5000 == value(server, "SELECT count(*) FROM orders")
+    assert 0 == value(server, "SELECT count(*) FROM pg_prepared_xacts")
+
+
 def test_another_major_version_is_refused_with_a_hint(copied):
     """A cluster starts with its own programs only."""
     (copied.data / "PG_VERSION").write_text("14\n")
