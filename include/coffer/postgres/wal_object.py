@@ -327,7 +327,9 @@ def _parse_head(name: str, plain: bytes) -> WalHead:
         )
     except (KeyError, TypeError, ValueError, SourceFormatError):
         raise _damaged(name) from None
-    if len(head.content_id) != _ID_BYTES or not 0 < head.end - head.start <= MAX_RANGE_BYTES:
+    if len(head.content_id) != _ID_BYTES or not 1 <= head.timeline <= MAX_TIMELINE:
+        raise _damaged(name)
+    if not 0 < head.end - head.start <= MAX_RANGE_BYTES:
         raise _damaged(name)
     if len(head.frames) != -(-(head.end - head.start) // FRAME_BYTES):
         raise _damaged(name)
