@@ -12,6 +12,7 @@ import threading
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from coffer.errors import CofferError, InterruptedRunError
 from coffer.errors_postgres import PostgresSlotBusyError, PostgresUnavailableError
@@ -32,7 +33,7 @@ _NOWHERE = Lsn(0)
 _BEAT_S = 0.5
 # A server frees the slot as soon as it notices that we left. [s], and how often it is asked meanwhile
 _RELEASE_S = 10.0
-_RELEASE_STEP_S = 0.05
+_RELEASE_STEP_S = 0.02
 _MAX_STALL_S = 30.0  # where wal_sender_timeout is switched off
 _RETRY_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 _STEADY_S = 30.0  # a connection that held so long was no failed attempt
@@ -244,13 +245,17 @@ class _Receiver:
         """Read until the end, or until the writer is so far behind that the server would lose patience with us."""
         cutter = RangeCutter(stretch.timeline, self.repo.clock, max_age_s=self.max_age_s)
         pending: list[tuple[Lsn, bytearray]] = []
-        pieces = self._pieces(stretch, writer)
+        asked = threading.Event()
+        pieces = self._pieces(stretch, writer, asked)
         try:
             with closing(pieces):
                 for lsn, piece in pieces:
                     pending = cutter.add(lsn, piece)
                     self.at = lsn.after(len(piece))
                     self.progress.bytes_done += len(piece)
+                    if asked.is_set():  # the server is to be stopped, and waits for us
+                        asked.clear()
+                        pending += cutter.rest()
                     while pending and writer.submit(stretch.timeline, *pending[0], timeout_s=self._stall_s):
                         del pending[0]
                     if pending:
@@ -265,24 +270,25 @@ class _Receiver:
         for start, data in ranges:
             writer.submit(timeline, start, data, timeout_s=None)
 
-    def _pieces(self, stretch: WalStretch, writer: RangeWriter) -> Generator[tuple[Lsn, bytes], None, None]:
+    def _pieces(
+        self, stretch: WalStretch, writer: RangeWriter, asked: threading.Event
+    ) -> Generator[tuple[Lsn, bytes], None, None]:
         """Yield what the server sends. Its slot may seem busy for a moment after our own last stream."""
-        tries = round(_RELEASE_S / _RELEASE_STEP_S) if self.pieces else 0
-        beat_s = None if self.max_age_s is None else min(_BEAT_S, self.max_age_s)
-        while True:
-            session = ReplicationSession(self.target)
-            stream = stream_wal(session, self.slot, stretch, stop=self.stop, durable=writer.durable, beat_s=beat_s)
+        beat_s = _BEAT_S if self.max_age_s is None else min(_BEAT_S, self.max_age_s)
+        more: dict[str, Any] = {"stop": self.stop, "durable": writer.durable, "beat_s": beat_s, "asked": asked}
+        at, tries = stretch.start, 0
+        while at < stretch.end:
+            rest = WalStretch(stretch.timeline, at, stretch.end)
             try:
-                with closing(stream):
-                    for found in stream:
-                        self.pieces += 1
-                        yield found
+                with closing(stream_wal(ReplicationSession(self.target), self.slot, rest, **more)) as stream:
+                    for lsn, piece in stream:
+                        self.pieces, tries = self.pieces + 1, 0
+                        at = lsn.after(len(piece))
+                        yield lsn, piece
             except PostgresSlotBusyError:
-                if not tries or self.stop.wait(_RELEASE_STEP_S):
+                if not self.pieces or tries * _RELEASE_STEP_S >= _RELEASE_S or self.stop.wait(_RELEASE_STEP_S):
                     raise
-                tries -= 1
-            else:
-                return
+                tries += 1
 
     def wait_to_retry(self) -> None:
         """Wait before the server is looked for again: not at all the first time, as it may just have been promoted."""
@@ -324,9 +330,9 @@ class _Receiver:
 
 
 def _patience_of(wal_sender_timeout: str) -> float:
-    """Return how long the reading may pause [s]: half of the setting, as SHOW writes it; 0 switches it off."""
+    """Return how long the reading may pause [s]: a quarter of the setting, as SHOW writes it; 0 switches it off."""
     found = re.fullmatch(r"(\d+)(ms|s|min|h|d)?", wal_sender_timeout)
     if found is None or not int(found[1]):
         return _MAX_STALL_S
     seconds = int(found[1]) * _UNITS_S[found[2] or "ms"]
-    return min(seconds / 2, _MAX_STALL_S)
+    return min(seconds / 4, _MAX_STALL_S)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from psycopg2.extras import REPLICATION_PHYSICAL, ReplicationCursor
+from psycopg2.extras import REPLICATION_PHYSICAL
 
 from coffer.errors import InterruptedRunError, SourceFormatError
 from coffer.errors_postgres import PostgresSlotLostError, PostgresTimelineError, PostgresUnavailableError, WalGapError
@@ -21,8 +21,8 @@ from coffer.postgres.lsn import Lsn
 from coffer.postgres.timeline import History
 from coffer.sources.postgres.failures import server_errors
 from coffer.sources.postgres.replication import ReplicationSession, slot_name
+from coffer.sources.postgres.wal_feedback import STATUS_INTERVAL_S, WalFeedback
 
-_STATUS_INTERVAL_S = 10  # a fraction of wal_sender_timeout, which is 60 s unless changed
 _POLL_S = 1.0  # how soon a stop is noticed while the server is silent
 
 
@@ -103,6 +103,7 @@ def stream_wal(
     stop: threading.Event | None = None,
     durable: Callable[[], Lsn | None] | None = None,
     beat_s: float | None = None,
+    asked: threading.Event | None = None,
 ) -> Iterator[tuple[Lsn, bytes]]:
     """Read one stretch of the log.
 
@@ -115,8 +116,11 @@ def stream_wal(
             moment.
         stretch: What to read. Its end must be written already, or the call waits for it.
         stop: Ends it between two messages.
-        durable: Tells up to where the log is saved; asked again and again. The server is told, and moves the slot.
+        durable: Tells up to where the log is saved, None where nothing new is; everything before the stretch must be.
+            The server is told, and moves the slot. The iteration may then end early, behind any piece.
         beat_s: Yield no bytes, at the position that was reached, when the server has been silent for so long [s].
+        asked: Is set, and a beat yielded, when the server waits until all that it sent is saved: it is to be stopped.
+            With `durable` and `beat_s`.
 
     Yields:
         (position of the first byte, bytes), without gap and without overlap, up to the end of the stretch. No piece
@@ -141,21 +145,20 @@ def stream_wal(
                 start_lsn=int(stretch.start),
                 timeline=stretch.timeline,
                 decode=False,
-                status_interval=_STATUS_INTERVAL_S,
+                status_interval=STATUS_INTERVAL_S,
             )
             # poll, not select: select breaks off for descriptors from 1,024 on.
             poll = select.poll()
             poll.register(session.connection.fileno(), select.POLLIN)
-            begin = told = 0
+            feedback = WalFeedback(cursor, stretch.start, durable, asked)
             while at < stretch.end:
                 if stop is not None and stop.is_set():
                     raise InterruptedRunError(f"postgres {label}: stopped by request at {Lsn(at)}", reason="stopped")
-                if durable is not None:
-                    told = _tell(cursor, durable(), begin, told)
+                feedback.tell()
                 message = cursor.read_message()
                 if message is None:
-                    heard = poll.poll(1000 * (_POLL_S if beat_s is None else min(beat_s, _POLL_S)))
-                    if beat_s is not None and not heard:
+                    is_beat = feedback.answer(Lsn(at)) or not poll.poll(1000 * min(beat_s or _POLL_S, _POLL_S))
+                    if is_beat and beat_s is not None:
                         yield Lsn(at), b""
                     continue
                 begin, data = int(message.data_start), message.payload
@@ -164,23 +167,10 @@ def stream_wal(
                 data = data[: stretch.end - at]
                 yield Lsn(at), data
                 at += len(data)
+                if not feedback.goes_on(begin):
+                    return
     finally:
         session.close()
-
-
-def _tell(cursor: ReplicationCursor, durable: Lsn | None, newest_message: int, told: int) -> int:
-    """Let the server move the slot to what is saved, at its next status message; return what it was told.
-
-    psycopg2 takes more for saved than it is told once it was told of the newest message's beginning: it then answers
-    the server's own position to each of its signs of life. So it is never told as much.
-    """
-    if durable is None:
-        return told
-    safe = min(durable, newest_message - 1)
-    if safe > told:
-        cursor.send_feedback(flush_lsn=safe)
-        return safe
-    return told
 
 
 def newest_position(session: ReplicationSession, expected_system_id: int | None = None) -> tuple[History, Lsn]:

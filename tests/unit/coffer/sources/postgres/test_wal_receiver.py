@@ -78,10 +78,11 @@ def test_everything_that_the_slot_keeps_is_saved(primary, repo):
     """Byte for byte, from the beginning of the slot's segment; then the server may remove it."""
     begin = slot_at(primary)
     write_wal(primary)
+    written = flushed(primary)
     progress = Progress()
     done = drained(repo, primary, progress=progress)
-    assert (begin.segment_start(MIB), flushed(primary), 1, None) == (done.start, done.end, done.timeline, done.gap)
-    assert done.end == done.slot_at == slot_at(primary)
+    assert (begin.segment_start(MIB), 1, None) == (done.start, done.timeline, done.gap)
+    assert written <= done.end == done.slot_at == slot_at(primary)
     assert_whole(repo, primary, done.start, done.end)
     assert (done.end - done.start, done.end - done.start, done.ranges) == (
         done.wal_bytes,
@@ -187,7 +188,7 @@ def test_the_slot_stands_at_no_byte_that_is_not_durable(primary, repo, small_ran
 
 def test_the_stream_itself_moves_the_slot(primary, repo, small_ranges, monkeypatch):
     """Before it ends, so that a server's disk does not fill up during a long one; and not beyond what is durable."""
-    monkeypatch.setattr("coffer.sources.postgres.walstream._STATUS_INTERVAL_S", 1)
+    monkeypatch.setattr("coffer.sources.postgres.walstream.STATUS_INTERVAL_S", 1)
     begin = slot_at(primary)
     stop = threading.Event()
     thread, ended = in_background(receive, repo, "db", primary.connection(), slot="s", stop=stop, interval_s=0.1)
@@ -229,7 +230,7 @@ def test_a_stop_ends_it_with_what_was_read_saved(primary, repo):
     end = flushed(primary)
     stop = threading.Event()
     thread, ended = in_background(drained, repo, primary, until=end.after(64 * MIB), stop=stop)
-    wait_for(lambda: primary.value("SELECT active FROM pg_replication_slots"), "the stream")
+    wait_for(lambda: primary.value("SELECT bool_or(active) FROM pg_replication_slots"), "the stream")
     threading.Event().wait(0.3)
     stop.set()
     thread.join(60)
@@ -239,7 +240,7 @@ def test_a_stop_ends_it_with_what_was_read_saved(primary, repo):
 
 def test_a_store_slower_than_the_servers_patience_costs_no_error(servers, repo, small_ranges):
     """The connection is given up and made anew; every byte is there in the end, and memory stays bounded."""
-    server = servers.start("--data-checksums", "--wal-segsize=1", wal_sender_timeout="1s", **KEEP)
+    server = servers.start("--data-checksums", "--wal-segsize=1", wal_sender_timeout="2s", **KEEP)
     try:
         make_slot(server)
         write_wal(server, 60_000)
@@ -250,7 +251,7 @@ def test_a_store_slower_than_the_servers_patience_costs_no_error(servers, repo, 
             def put(self, name, parts):
                 self.puts += 1
                 if self.puts in (1, 4):
-                    threading.Event().wait(2.5)
+                    threading.Event().wait(3)
                 super().put(name, parts)
 
         repo.backend = Slow(repo.backend)
@@ -373,7 +374,7 @@ def test_a_server_that_is_lost_meanwhile_is_an_error_of_a_drain(primary, repo):
     write_wal(primary)
     end = flushed(primary)
     thread, ended = in_background(drained, repo, primary, until=end.after(64 * MIB))
-    wait_for(lambda: primary.value("SELECT active FROM pg_replication_slots"), "the stream")
+    wait_for(lambda: primary.value("SELECT bool_or(active) FROM pg_replication_slots"), "the stream")
     threading.Event().wait(0.3)
     primary.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
     thread.join(60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -205,6 +206,51 @@ def test_a_backup_just_behind_a_promotion_begins_on_the_old_timeline(pair, repo)
         drained(repo, standby, from_=(1, begin.after(64 * MIB)))
 
 
+# ------------------------------------------------------------------------------------------------ stopped servers
+
+
+def is_stopped(server):
+    """Stop a server as an administrator does; say whether it ended within 20 s."""
+    server.process.send_signal(signal.SIGINT)
+    try:
+        server.process.wait(20)
+    except subprocess.TimeoutExpired:
+        return False
+    server.process = None
+    return True
+
+
+def test_a_receiver_does_not_keep_a_server_from_being_stopped(pair, repo):
+    """It waits until all that it sent is acknowledged: what was read is saved at once, long before its interval."""
+    primary, standby = pair
+    standby.stop()
+    running = receiving(repo, primary, interval_s=300, patience_s=300)
+    wait_for(lambda: primary.value("SELECT active FROM pg_replication_slots WHERE slot_name = 's'"), "the stream")
+    write_wal(primary, 1000)
+    begin = slot_at(primary)
+    assert is_stopped(primary)
+    primary.start()
+    write_wal(primary, 1000)
+    end = flushed(primary)
+    running[0].set()
+    running[1].join(60)
+    assert drained(repo, primary).end >= end
+    assert_whole(repo, primary, begin, end)
+
+
+def test_a_drain_that_waits_does_not_keep_a_server_from_being_stopped(pair, repo):
+    """For a position that is not written: it ends as a lost server, and what was read is saved."""
+    primary, standby = pair
+    standby.stop()
+    end = flushed(primary)
+    thread, ended = in_background(drained, repo, primary, until=end.after(64 * MIB))
+    wait_for(lambda: primary.value("SELECT active FROM pg_replication_slots WHERE slot_name = 's'"), "the stream")
+    assert is_stopped(primary)
+    thread.join(60)
+    assert isinstance(ended[0], PostgresUnavailableError)
+    assert WalArchive(repo, "db").newest()[1] >= end
+
+
 # ------------------------------------------------------------------------------------------------ lost servers
 
 
@@ -214,7 +260,7 @@ def test_a_receiver_goes_on_after_its_connection_was_broken(pair, repo):
     begin = slot_at(primary)
     running = receiving(repo, primary)
     for _ in range(3):
-        wait_for(lambda: primary.value("SELECT active FROM pg_replication_slots"), "the stream")
+        wait_for(lambda: primary.value("SELECT bool_or(active) FROM pg_replication_slots"), "the stream")
         write_wal(primary)
         primary.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
         write_wal(primary)
@@ -277,7 +323,7 @@ def test_a_receiver_that_is_stopped_before_anything_came_ends_well(pair, repo):
     drained(repo, primary)
     before = slot_at(primary)
     running = receiving(repo, primary)
-    wait_for(lambda: primary.value("SELECT active FROM pg_replication_slots"), "the stream")
+    wait_for(lambda: primary.value("SELECT bool_or(active) FROM pg_replication_slots"), "the stream")
     done = end_of(*running)
     assert before <= done.slot_at == done.end
     assert done.end <= flushed(primary)

@@ -35,7 +35,7 @@ KILL_AT_PUTS = """
 
     store, work, target = Path(sys.argv[1]), sys.argv[2], PostgresConnection(**json.loads(sys.argv[3]))
     wal_writer.RANGE_BYTES = 1 << 18
-    walstream._STATUS_INTERVAL_S = 1
+    walstream.STATUS_INTERVAL_S = 1
     killed = 0
     for nth in (0, 1, 2, 4):
         for kind in (FaultKind.SIGKILL_BEFORE, FaultKind.SIGKILL_AFTER):
