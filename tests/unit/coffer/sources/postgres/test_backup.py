@@ -17,6 +17,7 @@ from coffer.postgres.wal_archive import WalArchive
 from coffer.sources.postgres.backup import backup_cluster
 from coffer.sources.postgres.spec import ClusterOptions, ClusterSource
 from tests.harness.cluster_content import content_of, must_hold
+from tests.harness.manual_clock import ManualClock
 from tests.harness.repositories import commit_snapshot, make_repository
 
 pytestmark = pytest.mark.postgres
@@ -160,9 +161,9 @@ def test_another_cluster_under_the_same_name_is_refused(repo, own, servers):
         other.close()
 
 
-def test_a_name_of_a_file_tree_is_refused(repo, own, clock):
+def test_a_name_of_a_file_tree_is_refused(repo, own):
     """Two kinds of sources do not share a chain."""
-    commit_snapshot(repo, clock, "primary")
+    commit_snapshot(repo, ManualClock(), "primary")
     with pytest.raises(UsageError, match="of no cluster"):
         backup_cluster(repo, source_of(own), options=FULL)
 
