@@ -81,7 +81,9 @@ def _options(run: Run, given: dict[str, Any], known: DatabaseCluster | None, sta
     """Return what the options say, and for the rest what the policy says of the cluster."""
     seconds = given["max_duration"]
     tuned: dict[str, Any] = {}
-    method, budget_s, tables, rate = Method.DELTA, 0.0, (), None
+    method, budget_s = Method.DELTA, 0.0
+    tables: tuple[str, ...] = ()
+    rate: int | None = None
     is_fast = not given["spread_checkpoint"]
     if known is not None:
         server = known.server

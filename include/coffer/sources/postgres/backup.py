@@ -14,6 +14,7 @@ from coffer.ids import ChunkId
 from coffer.postgres.backup_manifest import ManifestFacts
 from coffer.postgres.facts import CLUSTER_PATH, ClusterFacts, Method
 from coffer.postgres.lsn import Lsn
+from coffer.postgres.proof import Proof
 from coffer.postgres.record import MAX_CORRUPT_PAGES, ClusterRecord
 from coffer.progress import Progress
 from coffer.repository.manifest import ManifestReader
@@ -27,7 +28,7 @@ from coffer.sources.postgres.basebackup import BaseBackupOptions, BaseBackupResu
 from coffer.sources.postgres.cluster_sql import ClusterState, lock_cluster, read_state
 from coffer.sources.postgres.clustertree import ClusterTree, make_row
 from coffer.sources.postgres.connection import connect_sql
-from coffer.sources.postgres.content_digest import Proof, ProofOptions, take_proof
+from coffer.sources.postgres.content_digest import ProofOptions, take_proof
 from coffer.sources.postgres.intake import Intake
 from coffer.sources.postgres.native import NativeBase, require_base
 from coffer.sources.postgres.pagefile import PageWriter

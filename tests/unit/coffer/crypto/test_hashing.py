@@ -64,7 +64,7 @@ def test_the_id_of_a_file_in_pieces_depends_on_every_piece_and_its_order():
 
 
 def test_the_id_of_a_file_in_pieces_is_computed_as_written_down():
-    """docs/format.md §7: "extents", NUL, then chunk id and 64-bit little-endian length of each; bit 63 tells an offset."""
+    """docs/format.md §7: "extents", NUL, then id and length (u64 LE) of each chunk; bit 63 of it tells an offset."""
     ids = IdKeys(KEY)
     content_key = blake3(KEY, derive_key_context="coffer/1 content id").digest()
     a = ids.chunk_id(b"a")
