@@ -21,6 +21,7 @@ from coffer_airflow.operators import (
 from coffer_airflow.planning import plan_checks
 
 Planner = Callable[..., list[dict[str, Any]]]
+_AFTER_ANY = TriggerRule.ALL_DONE_MIN_ONE_SUCCESS  # a cluster that fails does not keep the others from what follows
 _NAMES = "{{ task.databases | join(', ') or task.source }}"
 
 
@@ -100,28 +101,31 @@ def wire_backups(plan: Planner, *, with_dumps: bool = False) -> None:
         plan: What the first task runs: it returns the arguments of `DatabaseBackupOperator`.
         with_dumps: Whether the dumps that the policy asks for are taken after it.
     """
-    planned = task(task_id="plan")(plan)()
+    planned = _task("plan", plan)()
     backups = DatabaseBackupOperator.partial(
         task_id="execute_backup", pool=POOL, map_index_template=_NAMES
     ).expand_kwargs(planned)
-    checks = task(task_id="plan_checks", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)(plan_checks)(planned)
+    checks = _task("plan_checks", plan_checks, _AFTER_ANY)(planned)
     check = VerifyOperator.partial(
         task_id="check", pool=POOL, depth="{{ params.check }}", map_index_template="{{ task.location or 'first' }}"
     ).expand_kwargs(checks)
-    drills = task(task_id="plan_drills", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)(plan_drills)(
-        planned, backups.output
-    )
+    drills = _task("plan_drills", plan_drills, _AFTER_ANY)(planned, backups.output)
     DatabaseDrillOperator.partial(task_id="verify_backup", pool=POOL, map_index_template=_NAMES).expand_kwargs(drills)
     if with_dumps:
-        dumps = task(task_id="plan_dumps", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)(plan_dumps)(planned)
+        dumps = _task("plan_dumps", plan_dumps, _AFTER_ANY)(planned)
         backups >> dumps
         DatabaseDumpOperator.partial(task_id="dump", pool=POOL, map_index_template=_NAMES).expand_kwargs(dumps)
-    report = task(task_id="report")(summarise_backups)(backups.output)
+    report = _task("report", summarise_backups)(backups.output)
     backups >> checks
     check >> report
 
 
 def wire_wal(plan: Planner) -> None:
     """Wire the tasks of the DAG that saves WAL; as `wire_backups`, with the arguments of `WalDrainOperator`."""
-    planned = task(task_id="plan")(plan)()
+    planned = _task("plan", plan)()
     WalDrainOperator.partial(task_id="save_wal", pool=WAL_POOL, map_index_template=_NAMES).expand_kwargs(planned)
+
+
+def _task(task_id: str, call: Callable[..., Any], trigger_rule: TriggerRule = TriggerRule.ALL_SUCCESS) -> Any:
+    """Return a task that calls a function; what is handed to it are the results of other tasks, and not their type."""
+    return task(task_id=task_id, trigger_rule=trigger_rule)(call)

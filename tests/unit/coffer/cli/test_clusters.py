@@ -166,7 +166,7 @@ def test_a_database_goes_to_its_own_location(policy):
 
 def test_without_a_name_all_of_the_policy_are_meant(policy):
     """Each cluster once; a name, a host or PGHOST means one."""
-    policy.write_text(POLICY.replace("{dbname: audit}", "{host: db2}"))
+    policy.write_text(policy.read_text().replace("{dbname: audit}", "{host: db2}"))
     assert ["primary", "audit"] == [cluster.source for cluster in find_clusters(run(), {})]
     assert ["audit"] == [cluster.source for cluster in find_clusters(run(), {"source": "audit"})]
     assert ["x:5432"] == [cluster.source for cluster in find_clusters(run(), {"host": "x"})]
