@@ -197,6 +197,14 @@ def test_a_path_that_comes_twice_is_refused(bench):
         bench.take(twice, manifest_of(files))
 
 
+def test_names_that_begin_with_a_point_are_those_without(bench):
+    """The server writes `./pg_wal/archive_status`: no folder of the name `.` comes of it."""
+    files = {**sample(), "./pg_wal/archive_status": None}
+    manifest = bench.take([("base.tar", "", archive_of(files))], manifest_of(files))
+    assert manifest.find(b"pg_wal/archive_status") is not None
+    assert manifest.find(b".") is None
+
+
 @pytest.mark.parametrize(
     ("archives", "words"),
     [
