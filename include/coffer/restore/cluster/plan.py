@@ -179,8 +179,12 @@ class _Planner:
     # ----------------------------------------------------------------------------------------------- each kind
 
     def _immediate(self, point: RestorePoint) -> StopAt:
-        facts = point.facts
-        return StopAt("recovery_target", "immediate", facts.timeline, facts.end, f"the backup's end, {facts.end}")
+        """Stop behind the record that ends the backup.
+
+        Not by recovery_target = 'immediate': PostgreSQL looks for that before a record and behind the end of a
+        transaction, and behind the backup's last record neither needs to come.
+        """
+        return self._last_record(point, point.facts.end, f"the backup's end, {point.facts.end}")
 
     def _latest(self, point: RestorePoint) -> StopAt:
         reach = point.path.reach

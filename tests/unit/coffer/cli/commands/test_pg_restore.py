@@ -9,6 +9,7 @@ import pytest
 
 from coffer.backends.local import LocalBackend
 from coffer.crypto.kek import KeyFileUnlocker
+from coffer.postgres.lsn import Lsn
 from coffer.postgres.record import ClusterRecord
 from coffer.repository.repository import Repository
 from tests.harness.backups import needs_root
@@ -58,8 +59,9 @@ def test_the_same_as_json(restore, cluster, tmp_path):
     """Against the schema, with what a program needs to go on."""
     result = restore("--snapshot", cluster.snapshot.id, "--to", "immediate", "--json").result
     assert ("main", "immediate", False) == (result["source"], result["target"], result["dry_run"])
-    expected = {"setting": "recovery_target", "value": "immediate", "inclusive": True, "timeline": 1}
-    assert expected == result["recovery"]
+    recovery = result["recovery"]
+    assert ("recovery_target_lsn", True, 1) == (recovery["setting"], recovery["inclusive"], recovery["timeline"])
+    assert cluster.facts.start < Lsn.parse(recovery["value"]) < cluster.facts.end
     assert str(cluster.facts.end) == result["wal_end"]
     assert {"16400": f"{tmp_path}/space"} == result["tablespaces"]
     assert result["start_command"].endswith(" start")

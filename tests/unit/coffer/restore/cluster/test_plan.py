@@ -137,10 +137,12 @@ def test_the_zeros_behind_the_last_record_need_not_be_saved():
 
 
 def test_immediate_is_the_end_of_the_backup_itself(course):
-    """It needs no WAL behind the snapshot's end."""
+    """It needs no WAL behind the snapshot's end: the server is told the last record before it, and to replay that."""
     plan = course.plan("immediate")
-    assert ("recovery_target", "immediate", True, 1) == told(plan)
-    assert course.third[1].end == plan.stop.wal_end
+    last = plan.path.last_record(course.third[1].end)
+    assert ("recovery_target_lsn", str(last.start), True, 1) == told(plan)
+    assert course.third[1].end == last.end == plan.stop.wal_end
+    assert course.third[1].end <= plan.path.record_at(last.start + 1).start
     chosen = course.plan("immediate", snapshot=course.first[0].id)
     assert (course.first[0].id, course.first[1].end) == (chosen.snapshot.id, chosen.stop.wal_end)
 
