@@ -319,7 +319,7 @@ class Barman(Contender):
         return self.home / "barman.conf"
 
     def _incoming(self) -> Path:
-        return self.repository() / "incoming"
+        return self.home / "incoming"
 
     def _command(self, *arguments: str) -> Command:
         return self._as_server_user(BARMAN, "-q", "-c", self._config(), *arguments, env=(_PGPASSWORD,))

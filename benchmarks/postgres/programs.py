@@ -16,7 +16,7 @@ from benchmarks.install import SetupError, private_apt, run_quietly
 from benchmarks.layout import PEERS_DIR, PROJECT_DIR
 
 PGBACKREST_SUITE = "sid"  # the newest, and the only one that knows the newest server
-BARMAN_VERSION = "3.20.1"
+BARMAN_VERSION = "3.19.1"  # the newest for Python 3.11
 # Barman asks for psycopg2, which would have to be compiled; this is the same, compiled.
 BARMAN_NEEDS = ("psycopg2-binary", "python-dateutil", "argcomplete")
 
