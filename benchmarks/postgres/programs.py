@@ -21,7 +21,9 @@ BARMAN_VERSION = "3.19.1"  # the newest for Python 3.11
 BARMAN_NEEDS = ("psycopg2-binary", "python-dateutil", "argcomplete")
 
 PGBACKREST = PEERS_DIR / "pgbackrest/bin/pgbackrest"
+RSYNC = PEERS_DIR / "pgbackrest/bin/rsync"  # Barman copies what it restores by it
 BARMAN = PEERS_DIR / f"barman-{BARMAN_VERSION}/bin/barman"
+_DEBIAN_PROGRAMS = ("pgbackrest", "rsync")
 _UV = PROJECT_DIR / ".venv/bin/uv"
 _PYTHON = Path("/usr/bin/python3")
 
@@ -35,14 +37,14 @@ def install_peers(tools: list[str]) -> None:
     missing = [program for program in ("bash", "zstd", "openssl", "tar") if shutil.which(program) is None]
     if missing:
         raise SetupError(f"programs are missing: apt-get install {' '.join(missing)}")
-    if "pgbackrest" in tools and not PGBACKREST.exists():
-        install_pgbackrest()
+    if {"pgbackrest", "barman"} & set(tools) and not (PGBACKREST.exists() and RSYNC.exists()):
+        install_debian_programs()
     if "barman" in tools and not BARMAN.exists():
         install_barman()
 
 
-def install_pgbackrest() -> None:
-    """Fetch pgBackRest with everything it is linked against, and write the script that starts it.
+def install_debian_programs() -> None:
+    """Fetch pgBackRest and rsync with everything they are linked against, and write the scripts that start them.
 
     Raises:
         SetupError: apt or dpkg failed; what was half done is done again next time.
@@ -50,25 +52,27 @@ def install_pgbackrest() -> None:
     apt, env = private_apt(PGBACKREST_SUITE)
     # apt believes that nothing is installed, so it brings the C library as well; nothing is unpacked by it.
     options = ["-o", "Debug::NoLocking=1", "--no-install-recommends", "--download-only"]
-    run_quietly(["apt-get", "install", "-q", "-y", *options, "pgbackrest"], env=env, cwd=apt)
+    run_quietly(["apt-get", "install", "-q", "-y", *options, *_DEBIAN_PROGRAMS], env=env, cwd=apt)
     home, partial = PGBACKREST.parent.parent, PEERS_DIR / "pgbackrest.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    for folder in (partial, home):
+        shutil.rmtree(folder, ignore_errors=True)
     (partial / "bin").mkdir(parents=True)
     for package in sorted((apt / "cache/archives").glob("*.deb")):
         run_quietly(["dpkg", "-x", str(package), str(partial / "root")], env=env, cwd=apt)
-    script = partial / "bin/pgbackrest"
-    script.write_text(launcher(home / "root"))
-    script.chmod(0o755)
+    for name in _DEBIAN_PROGRAMS:
+        script = partial / "bin" / name
+        script.write_text(launcher(home / "root", name))
+        script.chmod(0o755)
     partial.rename(home)
 
 
-def launcher(root: Path) -> str:
-    """Return the script that runs the pgBackRest below `root` with the loader and the libraries that lie there."""
+def launcher(root: Path, name: str) -> str:
+    """Return the script that runs a program below `root` with the loader and the libraries that lie there."""
     libraries = f"{root}/usr/lib/x86_64-linux-gnu"
     return (
         "#!/bin/sh\n"
         f'exec "{libraries}/ld-linux-x86-64.so.2" --argv0 "$0" --library-path "{libraries}"'
-        f' "{root}/usr/bin/pgbackrest" "$@"\n'
+        f' "{root}/usr/bin/{name}" "$@"\n'
     )
 
 

@@ -96,6 +96,8 @@ CREATE TABLE app.a (id int PRIMARY KEY, b_id int, self int REFERENCES app.a);
 CREATE TABLE app.b (id int PRIMARY KEY, a_id int REFERENCES app.a ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED);
 INSERT INTO app.a VALUES (1, 1, NULL), (2, 2, 1);
 INSERT INTO app.b VALUES (1, 2), (2, 1);
+
+-- section: cycle
 ALTER TABLE app.a ADD CONSTRAINT "a→b" FOREIGN KEY (b_id) REFERENCES app.b DEFERRABLE;
 CREATE TABLE app.with_trigger (id int, note text);
 INSERT INTO app.with_trigger VALUES (1, 'not touched');
@@ -122,12 +124,13 @@ CREATE POLICY own ON app.secret USING (owner_ = current_user);
 CREATE SEQUENCE app.lone AS smallint START 5 INCREMENT -1 MINVALUE -10 MAXVALUE 10 CYCLE CACHE 3;
 SELECT nextval('app.lone');
 CREATE SEQUENCE app.untouched START 17;
-CREATE SEQUENCE "Odd ""schema"" ünï"."Sequence's" OWNED BY app.with_rule.id;
+CREATE SEQUENCE app."Sequence's" OWNED BY app.with_rule.id;
+CREATE SEQUENCE "Odd ""schema"" ünï"."Séq; 'x'";
 CREATE FOREIGN DATA WRAPPER nowhere;
 CREATE SERVER there FOREIGN DATA WRAPPER nowhere;
 CREATE FOREIGN TABLE app.far (id int) SERVER there;
-CREATE PUBLICATION some FOR TABLE app.a, app.b WITH (publish = 'insert, update');
-CREATE PUBLICATION every FOR ALL TABLES;
+CREATE PUBLICATION a_few FOR TABLE app.a, app.b WITH (publish = 'insert, update');
+CREATE PUBLICATION all_of_them FOR ALL TABLES;
 CREATE FUNCTION app.watch() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN NULL; END $$;
 CREATE EVENT TRIGGER watching ON ddl_command_end EXECUTE FUNCTION app.watch();
 

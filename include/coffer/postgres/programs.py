@@ -18,7 +18,7 @@ from coffer.errors import UsageError
 VARIABLE = "COFFER_PG_BIN"  # one folder of programs or several, joined as in PATH; where it is set, nothing else counts
 _SYSTEM = Path("/usr/lib/postgresql")  # Debian's place: <major>/bin
 _ANSWER_S = 20  # a program that cannot tell its version by then is passed over [s]
-_VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:[.\d]|beta|rc|devel)*")
+_VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)(?:[.\d]|beta|rc|devel)*)")
 _HINT = (
     "Install PostgreSQL's client programs of that version (Debian: postgresql-client-{major}), or name their folder in"
     " COFFER_PG_BIN."
@@ -85,13 +85,13 @@ def _folders() -> Iterator[Path]:
 def _look(folder: Path, names: tuple[str, ...]) -> Programs | None:
     if not all(os.access(folder / name, os.X_OK) for name in names):
         return None
-    version = _version_of(folder / names[0])
-    return None if version is None else Programs(folder, int(version.partition(".")[0]), version)
+    found = _version_of(folder / names[0])
+    return None if found is None else Programs(folder, *found)
 
 
 @lru_cache(maxsize=64)
-def _version_of(program: Path) -> str | None:
-    """Return what a program says of its version, or None where it says nothing of use."""
+def _version_of(program: Path) -> tuple[int, str] | None:
+    """Return (major version, version) as a program says it, or None where it says nothing of use."""
     try:
         answer = subprocess.run(  # noqa: S603 - found in a folder of programs, no shell, no argument from outside
             [program, "--version"], capture_output=True, text=True, timeout=_ANSWER_S, check=False, errors="replace"
@@ -99,4 +99,4 @@ def _version_of(program: Path) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     match = _VERSION.search(answer.stdout)
-    return match[0].rpartition(" ")[2] if match else None
+    return (int(match["major"]), match["version"]) if match else None

@@ -76,7 +76,7 @@ class Client:
                 chosen = more.enter_context(_memory("".join(f"{number};\n" for number in numbers).encode()))
                 descriptors.append(chosen)
                 command.append(f"--use-list=/dev/fd/{chosen}")
-            words = [self._programs.path("pg_restore"), *self.flags, *command, f"/dev/fd/{fd}"]
+            words: list[str | Path] = [self._programs.path("pg_restore"), *self.flags, *command, f"/dev/fd/{fd}"]
             what = f"the {section} section of database {target.name!r}"
             self._run(words, environment(parameters), what, pass_fds=descriptors)
 
@@ -153,10 +153,10 @@ class Client:
                 descriptors = [fd]
             else:
                 descriptors = []
-            is_stream = isinstance(archive, ContentStream)
-            stdin = subprocess.PIPE if is_stream else stack.enter_context(_memory(archive))
+            content = archive if isinstance(archive, ContentStream) else None
+            stdin = subprocess.PIPE if isinstance(archive, ContentStream) else stack.enter_context(_memory(archive))
             child = stack.enter_context(started(words, environment({}), stdin=stdin, pass_fds=descriptors))
-            feeder = _Feeder(child, archive) if isinstance(archive, ContentStream) else None
+            feeder = _Feeder(child, content) if content is not None else None
             assert child.stdout is not None  # a pipe by default
             with closing(child.stdout):
                 while data := os.read(child.stdout.fileno(), _PIECE_BYTES):

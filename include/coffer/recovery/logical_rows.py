@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from typing import Any, cast
 
 import psycopg2
+from psycopg2.extensions import connection as SqlConnection  # noqa: N812 - psycopg2 names its class in lower case
 
 from coffer.errors import CofferError, InterruptedRunError, RestoreError
 from coffer.postgres.logical_record import SequenceRecord, TableRecord
 from coffer.progress import Progress
 from coffer.recovery.logical_archive import LogicalArchive
 from coffer.recovery.logical_target import Target
-from coffer.sources.postgres.connection import SqlConnection
 from coffer.sources.postgres.failures import server_errors, translate
 
 _STEP_BYTES = 1 << 20  # handed to the driver at a time
@@ -67,7 +68,9 @@ class RowLoader:
         self._progress.current = table.label.encode()
         with connection.cursor() as cursor:
             try:
-                cursor.copy_expert(table.copy_in(self._encoding), content, _STEP_BYTES)
+                cursor.copy_expert(
+                    table.copy_in(self._encoding), cast("Any", content), _STEP_BYTES
+                )  # it calls read alone
             except CofferError:
                 raise
             except psycopg2.Error as error:

@@ -25,14 +25,19 @@ class Selection:
     sequences: tuple[SequenceRecord, ...]
 
     @property
+    def everything(self) -> tuple[TableRecord | PartitionedRecord, ...]:
+        """All tables, partitioned ones too."""
+        return (*self.tables, *self.partitioned)
+
+    @property
     def objects(self) -> set[tuple[int, int]]:
         """(catalog, oid) of the tables and of what belongs to them."""
-        return {pair for table in (*self.tables, *self.partitioned) for pair in table.objects}
+        return {pair for table in self.everything for pair in table.objects}
 
     @property
     def schemas(self) -> set[str]:
         """Names of the schemas that the tables are in."""
-        return {table.schema for table in (*self.tables, *self.partitioned)}
+        return {table.schema for table in self.everything}
 
     @property
     def rows(self) -> int:
@@ -55,7 +60,7 @@ def select(record: DatabaseRecord, patterns: Sequence[str]) -> Selection:
         return Selection(
             is_whole=True, tables=record.tables, partitioned=record.partitioned, sequences=record.sequences
         )
-    everything = (*record.tables, *record.partitioned)
+    everything: tuple[TableRecord | PartitionedRecord, ...] = (*record.tables, *record.partitioned)
     names = {table.oid: (table.schema, table.name) for table in everything}
     chosen: set[int] = set()
     for pattern in parse_patterns(patterns):

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from psycopg2.extensions import connection as SqlConnection  # noqa: N812 - psycopg2 names its class in lower case
+
 from coffer.errors import RestoreTargetError
 from coffer.postgres.logical_record import DatabaseRecord, TableRecord
 from coffer.postgres.names import quoted_name, quoted_text
 from coffer.recovery.logical_selection import Selection
-from coffer.sources.postgres.connection import PostgresConnection, SqlConnection, connect_sql
+from coffer.sources.postgres.connection import PostgresConnection, connect_sql
 from coffer.sources.postgres.failures import server_errors
 
 # As pg_restore begins, and what a setting of the database or the role could change about reading the data.
@@ -123,7 +125,7 @@ class Target:
         Raises:
             RestoreTargetError: One is not as it should be; nothing was written.
         """
-        for table in (*selection.tables, *selection.partitioned):
+        for table in selection.everything:
             there = self._ask("SELECT pg_catalog.to_regclass(%s) IS NOT NULL", (table_label(table),))[0][0]
             if there != exist:
                 verb = "is not there" if exist else "is there already"
@@ -163,19 +165,20 @@ def create_statement(record: DatabaseRecord, name: str, version: int) -> str:
         name: Of the new one.
         version: Of the server it is made on.
     """
-    has = record.properties.get
+    known: dict[str, str] = {key: str(value) for key, value in record.properties.items() if value is not None}
+    has = known.get
     parts = [f"CREATE DATABASE {quoted_name(name)} TEMPLATE template0 ENCODING {quoted_text(record.encoding)}"]
     provider = {"c": "libc", "i": "icu", "b": "builtin"}.get(has("datlocprovider") or "c", "libc")
     locale = has("datlocale") or has("daticulocale")  # the second is the name before 17
     if version >= 150000:
         parts.append(f"LOCALE_PROVIDER {provider}")
     for key, word in (("datcollate", "LC_COLLATE"), ("datctype", "LC_CTYPE")):
-        if has(key):
-            parts.append(f"{word} {quoted_text(has(key))}")
+        if value := has(key):
+            parts.append(f"{word} {quoted_text(value)}")
     if locale and provider != "libc":
         parts.append(f"{'ICU' if provider == 'icu' else 'BUILTIN'}_LOCALE {quoted_text(locale)}")
-    if has("daticurules"):
-        parts.append(f"ICU_RULES {quoted_text(has('daticurules'))}")
+    if rules := has("daticurules"):
+        parts.append(f"ICU_RULES {quoted_text(rules)}")
     return " ".join(parts)
 
 

@@ -38,7 +38,7 @@ from coffer.sources.postgres.logical_spec import LogicalOptions, LogicalSource
 from coffer.sources.postgres.logical_tree import Before, TreeWriter
 
 OLDEST_VERSION = 120000  # generated columns and pg_partition_ancestors, that the questions ask about, came with it
-_NO_PASSWORDS = "saved without the roles' passwords, which only a superuser may read"
+_NO_PASSWORDS = "saved without the roles' passwords, which this role may not read"
 
 
 def dump_database(

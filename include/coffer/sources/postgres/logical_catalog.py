@@ -7,15 +7,18 @@ read as empty. So the lists are made twice, and the locks taken anew where a tab
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+from psycopg2.extensions import connection as SqlConnection  # noqa: N812 - psycopg2 names its class in lower case
 
 from coffer.errors import SourceFormatError
 from coffer.errors_postgres import PostgresError, PostgresUnavailableError
 from coffer.postgres.logical_record import DatabaseRecord, PartitionedRecord, SequenceRecord, TableRecord
 from coffer.postgres.names import quoted_name
 from coffer.sources.postgres import logical_sql as sql
-from coffer.sources.postgres.connection import PostgresConnection, SqlConnection, connect_sql
+from coffer.sources.postgres.connection import PostgresConnection, connect_sql
 from coffer.sources.postgres.failures import server_errors
 from coffer.sources.postgres.logical_choice import Choice
 
@@ -43,7 +46,6 @@ class Listed(NamedTuple):
     above: list[int]
     extension: str | None
     condition: str | None
-    size_bytes: int
     may_read: bool
     has_policies: bool
 
@@ -163,8 +165,6 @@ class HeldDatabase:
             except PostgresError as error:
                 if error.details.get("sqlstate") == _UNDEFINED_TABLE:
                     return False
-                if error.details.get("sqlstate") == _LOCK_TIMEOUT:
-                    raise PostgresUnavailableError(error.message, hint=_LOCK_HINT) from error
                 raise
         return True
 
@@ -194,7 +194,7 @@ class HeldDatabase:
         return Moment(
             record,
             snapshot,
-            sizes={table.oid: table.size_bytes for table in taken},
+            sizes=dict(self._rows(sql.SIZES, ([table.oid for table in taken],))),
             defined=frozenset(table.oid for table in listed if table.extension is None),
             taken=tuple((table.schema, table.name) for table in listed),
             left_out=tuple(name for oid, name in self._names.items() if oid not in wanted),
@@ -264,19 +264,30 @@ class HeldDatabase:
     # ----------------------------------------------------------------------------------------------- statements
 
     def _run(self, statement: str) -> None:
-        with server_errors(self._target.label), self._connection.cursor() as cursor:
+        with self._server_errors(), self._connection.cursor() as cursor:
             cursor.execute(statement)
 
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+    def _rows(self, query: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
         try:
-            with server_errors(self._target.label), self._connection.cursor() as cursor:
-                cursor.execute(query)
+            with self._server_errors(), self._connection.cursor() as cursor:
+                cursor.execute(query, parameters)
                 return cursor.fetchall()
         except UnicodeDecodeError:
             raise SourceFormatError(
                 f"postgres {self._target.label}: database {self._target.dbname!r} has names that are not UTF-8",
                 hint="Rename what has such a name, or take a physical backup: it does not look at names.",
             ) from None
+
+    @contextmanager
+    def _server_errors(self) -> Iterator[None]:
+        """Raise the server's errors as ours; a table that stays locked is worth another try."""
+        try:
+            with server_errors(self._target.label):
+                yield
+        except PostgresError as error:
+            if error.details.get("sqlstate") == _LOCK_TIMEOUT:
+                raise PostgresUnavailableError(error.message, hint=_LOCK_HINT) from error
+            raise
 
 
 def _table(table: Listed, objects: Mapping[int, list[tuple[int, int]]]) -> TableRecord:
@@ -319,6 +330,6 @@ def may_read_passwords(target: PostgresConnection) -> bool:
     try:
         with server_errors(target.label), connection.cursor() as cursor:
             cursor.execute("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')")
-            return bool(cursor.fetchone()[0])
+            return bool(cursor.fetchall()[0][0])
     finally:
         connection.close()

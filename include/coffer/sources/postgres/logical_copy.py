@@ -54,7 +54,14 @@ class CopySession:
         self._label = target.label
         self._database = target.dbname
         parameters = target.parameters()
-        command = [psql, "-XqAt", "-v", "ON_ERROR_STOP=1", "--no-password", f"--dbname={conninfo(parameters)}"]
+        command: list[str | Path] = [
+            psql,
+            "-XqAt",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "--no-password",
+            f"--dbname={conninfo(parameters)}",
+        ]
         given = environment(parameters, PGCLIENTENCODING="UTF8")
         self._child = Child(command, given, stdin=subprocess.PIPE)
         assert self._child.stdout is not None  # a pipe by default

@@ -66,8 +66,7 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::pg_catalog.text, c.relpersistence
              FROM pg_catalog.pg_partition_ancestors(c.oid) WITH ORDINALITY p(relid, n)
              WHERE p.relid <> c.oid ORDER BY p.n),
        config.extname::pg_catalog.text, config.condition,
-       COALESCE(pg_catalog.pg_table_size(c.oid), 0),  -- NULL, as the next: it is being dropped
-       COALESCE(pg_catalog.has_table_privilege(c.oid, 'SELECT'), true),
+       COALESCE(pg_catalog.has_table_privilege(c.oid, 'SELECT'), true),  -- NULL: it is being dropped
        c.relrowsecurity AND pg_catalog.row_security_active(c.oid)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -77,6 +76,9 @@ WHERE {_PERSISTENT}
        OR (c.relkind = 'r' AND config.oid IS NOT NULL))
 ORDER BY c.oid
 """  # noqa: S608 - parts are constants above
+
+# What tables take on the server's disk. It waits for tables that are locked, so it is asked of our own only.
+SIZES = "SELECT c.oid, pg_catalog.pg_table_size(c.oid) FROM pg_catalog.pg_class c WHERE c.oid = ANY(%s::oid[])"
 
 # Partitioned tables whose rows belong to a partition by the hash of an enum.
 UNSAFE_PARENTS = """

@@ -50,7 +50,7 @@ ORDERS = {(1259, 16400), (1259, 16420), (2604, 16430), (2606, 16440), (1259, 164
 def test_entries_are_read_with_what_they_depend_on():
     """Number, catalog, object, text and dependencies of each line; comments of the head are none."""
     entries = parse_list(TEXT)
-    assert len(entries) == 18
+    assert len(entries) == 17
     assert ArchiveEntry(217, 1259, 16420, "SEQUENCE app orders_id_seq owner", frozenset({215, 6})) == entries[3]
 
 

@@ -462,7 +462,7 @@ def test_a_session_of_the_target_is_one_that_reads_anything(server, bench, drop)
     make_database(
         server,
         "lenient",
-        ["CREATE TABLE t (d date, i interval); INSERT INTO t VALUES ('2026-02-01', '-1 year 2 mons')"],
+        ["CREATE TABLE t (d date, i interval); INSERT INTO t VALUES ('2026-02-01', '-1 mons +5 days')"],
     )
     backup = bench.dump(server, "lenient")
     make_database(
@@ -479,4 +479,4 @@ def test_a_session_of_the_target_is_one_that_reads_anything(server, bench, drop)
     with closing(psycopg2.connect(host=str(server.home), port=server.port, user="postgres", dbname="strict")) as own:
         cursor = own.cursor()
         cursor.execute("SET DateStyle = ISO; SET IntervalStyle = postgres; SELECT d::text, i::text FROM t")
-        assert ("2026-02-01", "-1 years +2 mons") == cursor.fetchone()
+        assert ("2026-02-01", "-1 mons +5 days") == cursor.fetchone()
