@@ -171,7 +171,7 @@ class DatabaseBackupOperator(ClusterOperator):
         facts = ClusterFacts.of(snapshot)
         assert facts is not None  # a backup of a cluster is one
         self.log.info(
-            "snapshot %s of %s (%s): %s, %s read; new in the repository: %s; consistent from %s on%s",
+            "snapshot %s of %s (%s): %s, %s read; new in the repository: %s; consistent from %s on",
             snapshot.id,
             cluster.label,
             facts.method.value,
@@ -179,8 +179,9 @@ class DatabaseBackupOperator(ClusterOperator):
             human_size(stats["read_bytes"]),
             human_size(stats["stored_bytes"]),
             facts.end,
-            "" if snapshot.complete else f"; INCOMPLETE, {facts.corrupt_pages} pages are damaged on the server",
         )
+        if not snapshot.complete:
+            self.log.warning("INCOMPLETE: %d pages are damaged on the server", facts.corrupt_pages)
         if self.fail_on_warnings and not snapshot.complete:
             raise AirflowFailException(
                 f"snapshot {snapshot.id} of {cluster.source!r}: {facts.corrupt_pages} pages are damaged on the server\n"

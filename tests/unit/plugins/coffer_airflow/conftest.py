@@ -37,5 +37,6 @@ def server(servers):
 def databases(installation, server, monkeypatch):
     """The installation, whose policy names that server's database `primary`."""
     monkeypatch.setenv(PASSWORD_ENV, PASSWORD)
+    monkeypatch.setenv("COFFER_PG_BIN", str(server.installation.programs))
     name_databases(installation, {"primary": server})
     return installation

@@ -144,7 +144,7 @@ def test_damaged_pages_are_warnings(databases, server, monkeypatch, capfd):
     monkeypatch.setattr("coffer_airflow.operators.database.backup_cluster", damaged)
     done = take()
     assert (False, 3) == (done["complete"], done["warnings_count"])
-    assert "INCOMPLETE, 3 pages are damaged" in capfd.readouterr().out
+    assert "INCOMPLETE: 3 pages are damaged" in capfd.readouterr().out
     with pytest.raises(AirflowFailException, match=r"3 pages are damaged on the server\nHINT: the snapshot is kept"):
         take(fail_on_warnings=True)
     assert 2 == len(snapshots(databases))
