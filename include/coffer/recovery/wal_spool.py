@@ -103,10 +103,14 @@ class Spool:
             with suppress(OSError):
                 os.unlink(self.folder / name)
 
+    def is_locked(self) -> bool:
+        """Say whether the file of the lock is still there: whoever removes the spool removes it first."""
+        return os.path.exists(self.folder / _LOCK)
+
     def clear(self) -> None:
-        """Remove everything that lies here, and the folder."""
+        """Remove everything that lies here, and the folder; whoever fills it ends."""
         with suppress(OSError):
-            for name in os.listdir(self.folder):
+            for name in (_LOCK, *os.listdir(self.folder)):
                 with suppress(OSError):
                     os.unlink(self.folder / name)
             self.folder.rmdir()
@@ -131,27 +135,34 @@ class Prefetcher:
     clock: Clock
     ahead: int = DEFAULT_AHEAD
     idle_s: float = IDLE_S
-    _next: Segment | None = None  # to be brought next; None where the archive has no more
-    _ready: list[Segment] = field(default_factory=list)  # brought, and not seen to be taken
-    _coming: dict[Segment, Future[bool]] = field(default_factory=dict)
+    _timeline: int = 0
+    _low: int = 0  # the first segment that the server does not have
+    _end: int | None = None  # the first that the archive cannot bring, where that is known
+    _ready: set[int] = field(default_factory=set)  # brought, and not seen to be taken
+    _coming: dict[tuple[int, int], Future[bool]] = field(default_factory=dict)  # (timeline, number)
     _wanted: str = ""
-    _at: Segment | None = None  # the last that the server got otherwise
 
     def run(self) -> None:
-        """Work until the server has taken nothing for a while, or the folder is gone; then remove the folder."""
-        room = max(1, min(self.ahead, MAX_SPOOL_BYTES // self.segment_bytes))
+        """Work until the server has taken nothing for a while, or the spool is removed; then remove what is left."""
         pause = Event()
         last_sign_s = self.clock.monotonic_s()
         self.spool.remove(self.spool.names())  # of one that was killed
         with ThreadPoolExecutor(min(_MAX_WORKERS, os.cpu_count() or 1)) as pool:
-            while self.clock.monotonic_s() - last_sign_s < self.idle_s and self.spool.folder.is_dir():
+            while self.clock.monotonic_s() - last_sign_s < self.idle_s and self.spool.is_locked():
                 if self._look():
                     last_sign_s = self.clock.monotonic_s()
-                while self._next is not None and len(self._ready) + len(self._coming) < room:
-                    self._coming[self._next] = pool.submit(self._bring, self._next)
-                    self._next = Segment(self._next.timeline, self._next.number + 1)
+                for number in self._window():
+                    key = self._timeline, number
+                    if number not in self._ready and key not in self._coming:
+                        self._coming[key] = pool.submit(self._bring, Segment(*key))
                 pause.wait(_LOOK_S)
         self.spool.clear()
+
+    def _window(self) -> range:
+        """Return the numbers of the segments that are to be ready; none before the server has said where it is."""
+        room = max(1, min(self.ahead, MAX_SPOOL_BYTES // self.segment_bytes)) if self._timeline else 0
+        end = self._low + room
+        return range(self._low, end if self._end is None else min(end, self._end))
 
     def _look(self) -> bool:
         """Take note of what the server did and of what has come; say whether there was anything."""
@@ -159,37 +170,37 @@ class Prefetcher:
         is_alive = wanted != self._wanted and is_segment_name(wanted)
         if is_alive:
             self._wanted = wanted
-            self._aim(Segment.parse(wanted, self.segment_bytes))
-        left = [segment for segment in self._ready if segment.name(self.segment_bytes) in there]
-        is_alive |= len(left) < len(self._ready)
-        self._ready = left
-        for segment, future in list(self._coming.items()):
+            at = Segment.parse(wanted, self.segment_bytes)
+            if at.timeline != self._timeline:
+                self._drop(self._ready)
+            self._timeline, self._low, self._end = at.timeline, at.number + 1, None
+        taken = {number for number in self._ready if self._name(number) not in there}
+        if taken:
+            is_alive = True
+            self._ready -= taken
+            self._low = max(self._low, max(taken) + 1)
+        for key, future in list(self._coming.items()):
             if future.done():
                 is_alive = True
-                del self._coming[segment]
-                self._came(segment, is_there=future.result())
+                del self._coming[key]
+                self._came(*key, is_there=future.result())
+        self._drop(self._ready - set(self._window()))
         return is_alive
 
-    def _came(self, segment: Segment, *, is_there: bool) -> None:
-        if not self._is_due(segment):
-            self.spool.remove({segment.name(self.segment_bytes)})
+    def _came(self, timeline: int, number: int, *, is_there: bool) -> None:
+        if timeline != self._timeline:
+            self.spool.remove({Segment(timeline, number).name(self.segment_bytes)})
         elif is_there:
-            self._ready.append(segment)
-        else:
-            self._next = None  # whoever asks for it is told why
+            self._ready.add(number)
+        elif number >= self._low:
+            self._end = number if self._end is None else min(self._end, number)  # who asks for it is told why
 
-    def _is_due(self, segment: Segment) -> bool:
-        at = self._at
-        return at is not None and segment.timeline == at.timeline and segment.number > at.number
+    def _drop(self, numbers: set[int]) -> None:
+        self.spool.remove({self._name(number) for number in numbers})
+        self._ready = self._ready - numbers
 
-    def _aim(self, at: Segment) -> None:
-        """Go on behind a segment; what was brought and is not needed is removed."""
-        self._at = at
-        kept = [segment for segment in self._ready if self._is_due(segment)]
-        self.spool.remove({segment.name(self.segment_bytes) for segment in self._ready if segment not in kept})
-        self._ready = kept
-        known = [segment.number for segment in (*kept, *self._coming) if self._is_due(segment)]
-        self._next = Segment(at.timeline, max([at.number, *known]) + 1)
+    def _name(self, number: int) -> str:
+        return Segment(self._timeline, number).name(self.segment_bytes)
 
     def _bring(self, segment: Segment) -> bool:
         """Bring one segment; say whether it is there. Not synced: the server syncs what it keeps."""

@@ -44,11 +44,19 @@ def names_of(numbers):
 
 
 def filling(saved, spool, **more):
-    """A prefetcher at work in a thread."""
+    """A prefetcher at work in a thread; the lock's descriptor lasts as long as the tests."""
+    assert spool.lock() is not None
     prefetcher = Prefetcher(saved.archive, spool, MIB, SYSTEM_CLOCK, **{"ahead": 4, "idle_s": 30.0, **more})
     thread = threading.Thread(target=prefetcher.run, daemon=True)
     thread.start()
     return thread
+
+
+def stop(spool, thread):
+    """Remove the spool: whoever fills it ends, and leaves nothing."""
+    spool.clear()
+    thread.join(20)
+    assert (False, False) == (thread.is_alive(), spool.folder.exists())
 
 
 def holds(spool, numbers):
@@ -117,9 +125,7 @@ def test_the_segments_that_follow_are_kept_ready(saved, spool, tmp_path):
         wait_for(lambda number=number: spool.take(name_of(number), tmp_path / "out"), "the next segment", 20)
         assert log_bytes(number * MIB, (number + 1) * MIB) == (tmp_path / "out").read_bytes()
     holds(spool, range(12, 16))
-    spool.clear()
-    thread.join(20)
-    assert not thread.is_alive()
+    stop(spool, thread)
 
 
 def test_another_place_is_gone_to_at_once(saved, spool):
@@ -135,8 +141,7 @@ def test_another_place_is_gone_to_at_once(saved, spool):
     holds(spool, [])
     spool.want(name_of(20))
     holds(spool, range(21, 25))
-    spool.clear()
-    thread.join(20)
+    stop(spool, thread)
 
 
 def test_the_end_of_the_archive_and_damage_end_what_is_brought(saved, spool):
@@ -147,8 +152,7 @@ def test_the_end_of_the_archive_and_damage_end_what_is_brought(saved, spool):
     saved.store.flip_bit(saved.archive.ranges()[1].name, -1)  # the last bytes of segment 19
     spool.want(name_of(16))
     holds(spool, [17, 18])
-    spool.clear()
-    thread.join(20)
+    stop(spool, thread)
 
 
 def test_a_server_that_takes_nothing_any_more_leaves_nothing_behind(saved, spool):
@@ -167,8 +171,7 @@ def test_what_one_that_was_killed_left_is_removed(saved, spool):
     thread = filling(saved, spool)
     holds(spool, range(9, 13))
     assert MIB == (spool.folder / name_of(9)).stat().st_size
-    spool.clear()
-    thread.join(20)
+    stop(spool, thread)
 
 
 def test_the_spool_takes_128_mib_at_most(saved, spool, monkeypatch):
@@ -177,8 +180,7 @@ def test_the_spool_takes_128_mib_at_most(saved, spool, monkeypatch):
     spool.want(name_of(4))
     thread = filling(saved, spool, ahead=1000)
     holds(spool, range(5, 8))
-    spool.clear()
-    thread.join(20)
+    stop(spool, thread)
 
 
 def test_a_process_in_the_background_fills_it(saved, spool, tmp_path, monkeypatch):
