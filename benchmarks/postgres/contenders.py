@@ -9,6 +9,7 @@ Barman, which refuses root.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from dataclasses import replace
@@ -19,7 +20,7 @@ from benchmarks.measure import Command
 from benchmarks.peers import PASSWORD as REPOSITORY_PASSWORD
 from benchmarks.peers import Coffer
 from benchmarks.postgres.cluster import own
-from benchmarks.postgres.programs import BARMAN, PGBACKREST
+from benchmarks.postgres.programs import BARMAN, PGBACKREST, RSYNC
 from coffer.postgres.restore_command import restore_command
 from tests.harness.postgres import PASSWORD, Server, command_as, unprivileged
 
@@ -286,7 +287,7 @@ class Barman(Contender):
             f"streaming_conninfo = host=127.0.0.1 port={self.server.port} user=backup dbname=postgres\n"
             f"backup_method = postgres\narchiver = on\npath_prefix = {programs}\nimmediate_checkpoint = true\n"
             f"incoming_wals_directory = {self._incoming()}\n"
-            f"local_staging_path = {own(self.home / 'staging')}\nrecovery_staging_path = {self.home / 'staging'}\n"
+            f"staging_path = {own(self.home / 'staging')}\nstaging_location = local\n"
             f"{'' if self.server.installation.major >= 17 else packed}"
         )
         own(self.repository())
@@ -322,7 +323,8 @@ class Barman(Contender):
         return self.home / "incoming"
 
     def _command(self, *arguments: str) -> Command:
-        return self._as_server_user(BARMAN, "-q", "-c", self._config(), *arguments, env=(_PGPASSWORD,))
+        path = ("PATH", f"{RSYNC.parent}:{os.environ['PATH']}")
+        return self._as_server_user(BARMAN, "-q", "-c", self._config(), *arguments, env=(_PGPASSWORD, path))
 
 
 class Combine(Contender):
