@@ -1,4 +1,4 @@
-"""What the tests of the file tree source share."""
+"""What the tests of sources share."""
 
 from __future__ import annotations
 
