@@ -43,7 +43,7 @@ class MomentKind(Enum):
     RESTORE_POINT = -1
 
 
-_ENDINGS = {kind.value: kind for kind in MomentKind if kind is not MomentKind.RESTORE_POINT}
+_ENDINGS: dict[int, MomentKind] = {kind.value: kind for kind in MomentKind if kind is not MomentKind.RESTORE_POINT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +210,12 @@ class RecordScanner:
 
 def _moment(head: bytes, span: RecordSpan) -> Moment | None:
     manager, info = head[_MANAGER_AT], head[_INFO_AT]
-    if manager == _TRANSACTION and info & 0x70 in _ENDINGS:
-        kind = _ENDINGS[info & 0x70]
+    kind: MomentKind | None = None
+    if manager == _TRANSACTION:
+        kind = _ENDINGS.get(info & 0x70)
     elif manager == _LOG and info & 0xF0 == _RESTORE_POINT:
         kind = MomentKind.RESTORE_POINT
-    else:
+    if kind is None:
         return None
     data = _own_data(head)
     if len(data) < _TIME.size:

@@ -243,8 +243,8 @@ class _ClusterRestore:
     def _write_over(self, data: DataFolder, homes: dict[int, DataFolder]) -> None:
         """Turn the folder that is there into the snapshot."""
         data.discard(CONTROL, sync=True)
-        for name in (b"postmaster.pid", MANIFEST_NAME):
-            data.discard(name)
+        data.discard(b"postmaster.pid")
+        data.discard(MANIFEST_NAME)
         for home in homes.values():
             home.discard(_STAGING)
         options = RestoreOptions(exclude=(*_LEFT_OUT, *self.options.exclude))
@@ -294,7 +294,9 @@ class _ClusterRestore:
                 "postgresql.conf", "was outside the data folder: one with the settings of the recovery was written"
             )
         for name, value in settings.strayed_settings((own or b"").decode("utf-8", "replace")).items():
-            if name == "data_directory" or not os.path.exists(value):
+            if name == "external_pid_file":
+                self.overrides[name] = str(self.target / "coffer-external.pid")
+            elif name == "data_directory" or not os.path.exists(value):
                 default = {"hba_file": "pg_hba.conf", "ident_file": "pg_ident.conf"}.get(name, "")
                 self.overrides[name] = str(self.target / default)
             self._warn("postgresql.conf", f"{name} leads out of the restored folder, to {value}")

@@ -181,8 +181,8 @@ class _Planner:
     def _immediate(self, point: RestorePoint) -> StopAt:
         """Stop behind the record that ends the backup.
 
-        Not by recovery_target = 'immediate': PostgreSQL looks for that before a record and behind the end of a
-        transaction, and behind the backup's last record neither needs to come.
+        PostgreSQL's own `immediate` looks whether the cluster is consistent before the *next* record, or at the end of
+        a transaction: where no record follows it replays all, and then refuses to open.
         """
         return self._last_record(point, point.facts.end, f"the backup's end, {point.facts.end}")
 

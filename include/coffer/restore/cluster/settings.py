@@ -29,7 +29,7 @@ REPLAY_SETTINGS = (
     "max_locks_per_transaction",
 )
 # Of a postgresql.conf in the data folder: these lead a copy to the files of the original.
-_ABSOLUTE = ("data_directory", "hba_file", "ident_file", "config_file")
+_ABSOLUTE = ("data_directory", "hba_file", "ident_file", "config_file", "external_pid_file")
 _BLOCK = re.compile(re.escape(BEGIN) + r"\n.*?" + re.escape(END) + r"\n", re.DOTALL)
 _ESCAPES = {"'": "''", "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 
@@ -57,7 +57,6 @@ def recovery_settings(
         ("primary_slot_name", ""),
         ("archive_cleanup_command", ""),
         ("recovery_end_command", ""),
-        ("external_pid_file", ""),
     ]
     if not keep_archiving:
         found.append(("archive_mode", "off"))

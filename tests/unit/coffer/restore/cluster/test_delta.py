@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 
@@ -47,8 +48,8 @@ def must_be_whole(made):
         for name in (*folders, *names):
             path = os.path.relpath(os.path.join(top, name), made.target)
             if not path.startswith("pg_wal/") and path not in own:
-                full = os.path.join(top, name)
-                found[os.fsencode(path)] = None if os.path.isdir(full) else open(full, "rb").read()  # noqa: SIM115
+                full = Path(top, name)
+                found[os.fsencode(path)] = None if full.is_dir() else full.read_bytes()
     expected = {path: content for path, content in made.files.items() if os.fsdecode(path) not in own}
     expected = {path: content for path, content in expected.items() if not path.startswith(b"pg_wal/")}
     assert expected == found

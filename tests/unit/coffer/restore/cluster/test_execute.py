@@ -102,7 +102,6 @@ def test_the_settings_make_the_server_stop_there_and_keep_it_to_itself(small, ta
         "primary_conninfo": "''",
         "primary_slot_name": "''",
         "archive_mode": "'off'",
-        "external_pid_file": "''",
         "recovery_target": "''",
         "recovery_target_time": "''",
         "recovery_target_name": "''",
@@ -152,12 +151,13 @@ def test_a_configuration_outside_the_folder_is_made_up_for_and_said(target):
 
 def test_a_configuration_that_leads_to_the_other_server_is_put_right(target):
     """data_directory in postgresql.conf would start the original: the command line goes before it."""
-    made = SmallCluster({b"postgresql.conf": b"data_directory = '/var/lib/somewhere'  # here\nhba_file='/nowhere/x'\n"})
-    result = made.restore(target)
-    assert 2 == sum(warning.code == "pg-ext-config" for warning in result.warnings)
+    lines = b"data_directory = '/var/lib/somewhere'  # here\nhba_file='/nowhere/x'\nexternal_pid_file = '/run/x.pid'\n"
+    result = SmallCluster({b"postgresql.conf": lines}).restore(target)
+    assert 3 == sum(warning.code == "pg-ext-config" for warning in result.warnings)
     given = result.start_command[result.start_command.index("-o") + 1]
     assert f"-c data_directory='{target}'" in given
     assert f"-c hba_file='{target}/pg_hba.conf'" in given
+    assert f"-c external_pid_file='{target}/coffer-external.pid'" in given
 
 
 # ------------------------------------------------------------------------------------------------ order and faults
