@@ -263,7 +263,7 @@ class _BlockRows:
         except struct.error:
             raise _unreadable("a row is cut short") from None
         tablespace, database, relation, fork, segment = fields[2:11:2]
-        count = fields[15]
+        count: int = fields[15]
         begin = at + _ROW.size
         if (fields[0], *fields[1:11:2]) != _ROW_LENGTHS:
             raise _unreadable("a row of other fields")

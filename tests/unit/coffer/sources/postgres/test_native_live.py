@@ -58,7 +58,7 @@ def write(connection, draw):
             cursor.execute("VACUUM queue")
             connection.autocommit = False
         elif kind == 2:
-            cursor.execute("UPDATE items SET text = md5(text) WHERE id % 50 = %s", [draw.randrange(50)])
+            cursor.execute("UPDATE items SET text = md5(text) WHERE id %% 50 = %s", [draw.randrange(50)])
         else:
             one, other = draw.sample(range(1, ACCOUNTS), 2)
             for who, amount in sorted([(one, -5), (other, 5)]):
