@@ -117,9 +117,11 @@ class _ClusterRun:
 
     def close(self) -> None:
         """Stop the workers, give the lease back, and close the connection: the lock ends with it."""
-        if self.run is not None:
-            self.run.close()
-        self.sql.close()
+        try:
+            if self.run is not None:
+                self.run.close()
+        finally:
+            self.sql.close()
 
     def execute(self) -> BackupResult:
         """Do it all; see `backup_cluster`."""

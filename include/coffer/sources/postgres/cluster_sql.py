@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import psycopg2.errors
 from psycopg2.extensions import connection as SqlConnection  # noqa: N812 - psycopg2 names its class in lower case
 
 from coffer.errors_postgres import PostgresBackupRunningError, PostgresSettingError
@@ -12,6 +13,13 @@ from coffer.postgres.relation_path import SEGMENT_PAGES
 from coffer.sources.postgres.failures import server_errors
 
 _LOCK = (0x636F6666, 1)  # "coff"; both numbers are the key of an advisory lock
+_SETTINGS_OF_THE_LOCK = (
+    "SET idle_session_timeout = 0",  # the connection waits for as long as the base backup takes
+    "SET tcp_keepalives_idle = 30",  # the server notices within a minute that we are gone, not within two hours
+    "SET tcp_keepalives_interval = 10",
+    "SET tcp_keepalives_count = 3",
+    "SET lock_timeout = '3s'",  # a run that was killed a moment ago may still be on its way out
+)
 # What a recovery, or a scratch server, must know. The role sees those of data_directory's kind only as pg_monitor.
 SETTINGS = (
     "archive_mode",
@@ -68,17 +76,20 @@ class ClusterState:
 def lock_cluster(connection: SqlConnection, label: str) -> None:
     """Keep other backups of this cluster away for as long as the connection is open.
 
-    It is the server that holds the lock, and it ends with the connection: a killed run leaves none behind.
+    It is the server that holds the lock, and it ends with the connection: a killed run leaves none behind, and that of
+    a machine that lost its power ends after a minute.
 
     Raises:
         PostgresBackupRunningError: Another backup has it.
     """
     with server_errors(label), connection.cursor() as cursor:
-        cursor.execute("SET idle_session_timeout = 0")  # it waits for as long as the base backup takes
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", _LOCK)
-        row = cursor.fetchone()
-    if row is None or not row[0]:
-        raise PostgresBackupRunningError(f"postgres {label}: another backup of this cluster is running")
+        for setting in _SETTINGS_OF_THE_LOCK:
+            cursor.execute(setting)
+        try:
+            cursor.execute("SELECT pg_advisory_lock(%s, %s)", _LOCK)
+        except psycopg2.errors.LockNotAvailable:
+            raise PostgresBackupRunningError(f"postgres {label}: another backup of this cluster is running") from None
+        cursor.execute("RESET lock_timeout")
 
 
 def read_state(connection: SqlConnection, label: str) -> ClusterState:
