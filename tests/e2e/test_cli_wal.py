@@ -178,7 +178,7 @@ def test_damage_stops_a_recovery_and_does_not_open_the_database(servers, place, 
         for path in (place / "repo" / "wal").rglob("*-*"):
             path.chmod(0o600)
             harmed = bytearray(path.read_bytes())
-            harmed[-1] ^= 1
+            harmed[len(harmed) // 2] ^= 1  # inside a segment that is saved whole
             path.write_bytes(harmed)
         restored = servers.new_copy(base, **KEEP)
         with Relay(restored, PROGRAM) as fetcher:

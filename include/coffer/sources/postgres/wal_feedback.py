@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from psycopg2.extras import ReplicationCursor
 
@@ -54,7 +55,7 @@ class WalFeedback:
             return
         safe = min(durable, self._newest - 1)
         if safe > self._told:
-            self._cursor.send_feedback(flush_lsn=safe)
+            self._send(safe)
             self._told = safe
 
     def answer(self, at: Lsn) -> bool:
@@ -68,7 +69,7 @@ class WalFeedback:
         if self._asked is not None:
             self._asked.set()
         if not self._told_all and max(self._durable() or 0, self._start) >= at:
-            self._cursor.send_feedback(flush_lsn=int(at), force=True)
+            self._send(at, at_once=True)
             self._told_all = True
         return True
 
@@ -76,6 +77,10 @@ class WalFeedback:
         """Take note of a message's beginning; say whether the stream may be read on."""
         self._newest = message
         return not self._told_all
+
+    def _send(self, saved: int, *, at_once: bool = False) -> None:
+        cursor: Any = self._cursor  # its stub gives this method no types
+        cursor.send_feedback(flush_lsn=int(saved), force=at_once)
 
     def _is_asked(self) -> bool:
         before, self._answered = self._answered, self._cursor.feedback_timestamp

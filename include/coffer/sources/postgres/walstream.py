@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from psycopg2.extras import REPLICATION_PHYSICAL
@@ -104,7 +104,7 @@ def stream_wal(
     durable: Callable[[], Lsn | None] | None = None,
     beat_s: float | None = None,
     asked: threading.Event | None = None,
-) -> Iterator[tuple[Lsn, bytes]]:
+) -> Generator[tuple[Lsn, bytes], None, None]:
     """Read one stretch of the log.
 
     The loop that takes the pieces must come back within wal_sender_timeout, so it only hands them on. The session is
