@@ -66,15 +66,24 @@ class Load:
             )
             connection.autocommit = True
             with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '30s'")
                 while not self._stop.is_set():
-                    cursor.execute(self._transaction(rng))
+                    for statements in self._transaction(rng):
+                        cursor.execute(statements)
                     self.committed += 1
             connection.close()
         except psycopg2.Error as error:
             self.failures.append(str(error))
+            self._stop.set()
 
-    def _transaction(self, rng: random.Random) -> str:
-        """Return the statements of one transaction; accounts are taken in order, so that nobody deadlocks."""
+    def _transaction(self, rng: random.Random) -> list[str]:
+        """Return the queries of one transaction; accounts are taken in order, so that nobody deadlocks."""
+        name = f"p{rng.getrandbits(60)}"
+        statements = self._statements(rng, name)
+        is_prepared = statements.endswith(f"'{name}'")
+        return [statements, f"COMMIT PREPARED '{name}'"] if is_prepared else [statements]
+
+    def _statements(self, rng: random.Random, name: str) -> str:
         first, second = sorted(rng.sample(range(1, ROWS + 1), 2))
         delta = rng.randint(-500, 500)
         transfer = (
@@ -93,5 +102,4 @@ class Load:
             return f"INSERT INTO queue SELECT n, md5(n::text) FROM generate_series(1, {rng.randint(1, 50)}) n"
         if kind == 8:
             return "DELETE FROM queue WHERE ctid IN (SELECT ctid FROM queue LIMIT 40 FOR UPDATE SKIP LOCKED)"
-        name = f"p{rng.getrandbits(60)}"
-        return f"BEGIN; {transfer}; PREPARE TRANSACTION '{name}'; COMMIT PREPARED '{name}'"
+        return f"BEGIN; {transfer}; PREPARE TRANSACTION '{name}'"

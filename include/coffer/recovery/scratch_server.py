@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +20,12 @@ from coffer.errors import InterruptedRunError, UsageError
 from coffer.errors_postgres import PostgresAuthError, PostgresUnavailableError, ScratchServerError
 from coffer.postgres.programs import Programs, find_programs
 from coffer.recovery.scratch_space import ScratchSpace, require_open
+from coffer.restore.cluster.settings import BEGIN, END
 from coffer.sources.postgres.connection import PostgresConnection, connect_sql
 
 PORT = 5432  # of the socket's name; nobody else uses its folder
 _POLL_S = 0.05
+_MAX_SETTINGS_BYTES = 1 << 20
 _STATUS_LINE = 7  # of postmaster.pid, see LOCK_FILE_LINE_PM_STATUS of pidfile.h
 _FIRST_TRANSACTION_TIMEOUT = 17
 _ACCESS = "local all all trust\n"  # the socket's folder is closed to everybody else
@@ -179,6 +181,22 @@ class ScratchServer:
             path = self.space.root / name
             path.write_text(text, encoding="ascii")
             path.chmod(0o644)
+        self._reduce_settings()
+
+    def _reduce_settings(self) -> None:
+        """Leave in the folder's own settings only those of the recovery: others may not even be known to this build."""
+        path = self.space.data / "postgresql.auto.conf"
+        text = ""
+        with suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            text = file.read(_MAX_SETTINGS_BYTES).decode("utf-8", "surrogateescape")
+        begin, end = text.rfind(BEGIN), text.rfind(END)
+        kept = f"{text[begin:end]}{END}\n" if 0 <= begin < end else ""
+        new = self.space.root / path.name
+        new.write_text(kept, encoding="utf-8", errors="surrogateescape")
+        new.chmod(0o600)
+        if self.space.user is not None:
+            os.chown(new, self.space.user.pw_uid, self.space.user.pw_gid)
+        new.rename(path)
 
     def _is_ready(self) -> bool:
         """Say whether it takes queries; the role is found on the way."""

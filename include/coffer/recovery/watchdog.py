@@ -15,7 +15,6 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 from typing import Any
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -136,4 +135,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

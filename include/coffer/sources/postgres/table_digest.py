@@ -62,7 +62,7 @@ def digest_table(cursor: Cursor, schema: str, name: str, seed: int, percent: str
     Raises:
         psycopg2.Error: As the server says.
     """
-    sample = sql.SQL("")
+    sample: sql.Composable = sql.SQL("")
     if percent != WHOLE:
         sample = sql.SQL("TABLESAMPLE SYSTEM ({}) REPEATABLE ({})").format(
             sql.Literal(float(percent)), sql.Literal(seed)

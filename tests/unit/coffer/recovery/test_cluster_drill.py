@@ -237,7 +237,7 @@ def test_a_cluster_that_does_not_recover_is_a_finding(repo, own, scratch, monkey
     """With the server's own words."""
     back_up(repo, own)
     tamper(monkeypatch, "global/pg_control", lambda data: data.__setitem__(slice(0, 8192), bytes(8192)))
-    report = drill(repo, scratch)
+    report = drill(repo, scratch, start_timeout_s=60.0)
     codes = [found[:2] for found in findings(report)]
     assert ("error", "recovery") in codes
     assert any("scratch server of PostgreSQL" in f.message for f in report.findings)

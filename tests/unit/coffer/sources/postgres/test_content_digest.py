@@ -61,7 +61,9 @@ def test_all_tables_are_proved_at_an_exact_moment(own):
 def test_two_proofs_of_a_quiet_server_agree(own):
     """With one seed the digests are equal; with another they are not."""
     first, second, third = prove(own, seed=7), prove(own, seed=7), prove(own, seed=8)
-    digests = [[table.digest for _, table in proof.tables()] for proof in (first, second, third)]
+    digests = [
+        [table.digest for _, table in proof.tables() if table.left_out is None] for proof in (first, second, third)
+    ]
     assert digests[0] == digests[1]
     assert all(a != b for a, b in zip(digests[0], digests[2], strict=True))
 
@@ -136,7 +138,7 @@ def test_a_locked_table_is_not_waited_for(own):
         "ALTER TABLE medium DROP COLUMN n",
         "DROP TABLE medium",
         "ALTER TABLE medium RENAME TO other",
-        "CREATE TABLE other AS SELECT 1; DROP TABLE medium; ALTER TABLE other RENAME TO medium",
+        "DROP TABLE medium; CREATE TABLE medium AS SELECT 1 AS n; GRANT SELECT ON medium TO backup",
     ],
 )
 def test_a_table_that_was_redefined_after_the_moment_is_left_out(own, monkeypatch, change):
