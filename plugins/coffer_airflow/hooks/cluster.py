@@ -6,8 +6,9 @@ it leaves empty, the policy says. `coffer_NAME` need not exist; one that the pol
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -18,15 +19,31 @@ from coffer.config.databases import DatabaseCluster
 from coffer.config.passwords import cluster_password
 from coffer.errors import CofferError, UsageError
 from coffer.sources.postgres.connection import PostgresConnection, connect_sql
-from coffer.sources.postgres.replication import ReplicationSession
+from coffer.sources.postgres.failures import server_errors
 
 CONNECTION_TYPE = "postgres"
+_INSTANCE = "SELECT system_identifier, pg_postmaster_start_time()::text FROM pg_control_system()"
 _TYPES = ("postgres", "postgresql")
 _USED = frozenset({"sslmode", "sslrootcert"})
 # What others read from such a connection, and what changes nothing here.
 _HARMLESS = frozenset(
     {"cursor", "application_name", "connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval"}
 )
+
+
+class ServerInstance(NamedTuple):
+    """By what one running server is told from every other.
+
+    The system identifier alone does not: copies of a data folder have the same one, such as a standby, or a test server
+    made from a backup, and each of them has content of its own.
+
+    Attributes:
+        system_id: Made by initdb.
+        started_at: When the server was started, to the microsecond, as it writes it.
+    """
+
+    system_id: int
+    started_at: str
 
 
 class ClusterHook(BaseHook):
@@ -53,20 +70,22 @@ class ClusterHook(BaseHook):
         """
         return connect_sql(self.target)
 
-    def system_id(self) -> int:
-        """Ask the server which cluster it is, over a replication connection.
+    def instance(self) -> ServerInstance:
+        """Ask the server which one it is; any role may.
 
         Raises:
             UsageError: As `target`.
             PostgresUnavailableError, PostgresError: As the server says.
         """
-        with ReplicationSession(self.target) as session:
-            return session.identify().system_id
+        with closing(self.get_conn()) as connection, server_errors(self.target.label), connection.cursor() as cursor:
+            cursor.execute(_INSTANCE)
+            (system_id, started_at), *_ = cursor.fetchall()
+        return ServerInstance(int(system_id), str(started_at))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask the server which cluster it is."""
+        """Ask the server which one it is."""
         try:
-            return True, f"{self.target.label}: system identifier {self.system_id()}"
+            return True, f"{self.target.label}: system identifier {self.instance().system_id}"
         except CofferError as error:
             return False, f"{error}. HINT: {error.hint}"
 

@@ -23,6 +23,7 @@ from coffer_airflow.database_planning import (
     plan_wal,
     summarise_backups,
 )
+from coffer_airflow.hooks.cluster import ServerInstance
 
 TEXT = """\
 timezone: Europe/Paris
@@ -45,7 +46,12 @@ NOON = datetime(2026, 11, 25, 11, 0, tzinfo=UTC)
 
 def alone(cluster):
     """Every server is one by itself."""
-    return hash(cluster.source)
+    return ServerInstance(42, cluster.source)
+
+
+def same(_cluster):
+    """All servers are one."""
+    return ServerInstance(42, "2026-11-25 08:00:00.000001+00")
 
 
 def mute(_cluster):
@@ -82,15 +88,16 @@ def test_each_server_is_planned_once(policy):
 
 
 def test_servers_that_are_one_by_their_own_word_are_one_backup(policy):
-    """Under two addresses the policy cannot see it; the system identifier tells."""
-    (planned,) = plan(policy, identify=lambda _: 42)
+    """Under two addresses the policy cannot see it. A copy has the same system identifier, and is another server."""
+    assert 2 == len(plan(policy, identify=alone))
+    (planned,) = plan(policy, identify=same)
     assert ["primary", "analytics", "audit"] == planned["databases"]
 
 
 def test_a_server_that_does_not_answer_is_planned_by_itself(policy):
     """Its own task fails and is tried again; the others are not kept from being saved."""
     assert ["primary", "audit"] == [planned["source"] for planned in plan(policy, identify=mute)]
-    silent = plan(policy, identify=lambda cluster: None if cluster.source == "primary" else 42)
+    silent = plan(policy, identify=lambda cluster: None if cluster.source == "primary" else same(cluster))
     assert ["primary", "audit"] == [planned["source"] for planned in silent]
 
 
@@ -104,7 +111,7 @@ def test_the_form_chooses_by_any_name_of_a_server(policy):
     """The whole server is saved, under its own first name."""
     (planned,) = plan(policy, run_type="manual", ignore_window=True, databases=["analytics"])
     assert ("primary", ["primary", "analytics"]) == (planned["source"], planned["databases"])
-    (planned,) = plan(policy, identify=lambda _: 42, databases=["audit"])
+    (planned,) = plan(policy, identify=same, databases=["audit"])
     assert "primary" == planned["source"]
 
 
@@ -205,7 +212,7 @@ def on_disk(tmp_path, monkeypatch):
     """The policy, found through COFFER_POLICY; no server of it answers."""
     (tmp_path / "p.yaml").write_text(TEXT.replace("method: native", "logical: {enabled: true}"))
     monkeypatch.setenv("COFFER_POLICY", str(tmp_path / "p.yaml"))
-    monkeypatch.setattr("coffer_airflow.database_planning.ClusterHook.system_id", _unreachable)
+    monkeypatch.setattr("coffer_airflow.database_planning.ClusterHook.instance", _unreachable)
     policy_of_dags.cache_clear()
     yield
     policy_of_dags.cache_clear()
@@ -248,6 +255,6 @@ def test_a_key_that_the_form_does_not_know_is_refused(on_disk, planner, form):
 
 def test_a_server_that_does_not_answer_is_logged(policy, monkeypatch, caplog):
     """It is no error of the plan."""
-    monkeypatch.setattr("coffer_airflow.database_planning.ClusterHook.system_id", _unreachable)
+    monkeypatch.setattr("coffer_airflow.database_planning.ClusterHook.instance", _unreachable)
     assert identified(policy.clusters[0]) is None
     assert "primary, analytics: postgres primary: no answer" in caplog.text

@@ -8,7 +8,7 @@ from coffer.config import parse_policy
 from coffer.errors import UsageError
 from coffer.errors_postgres import PostgresUnavailableError
 from coffer_airflow.hooks import ClusterHook
-from tests.harness.postgres import PASSWORD, free_port, installations, servers_of
+from tests.harness.postgres import PASSWORD, free_port
 
 CONNECTION = "AIRFLOW_CONN_COFFER_PRIMARY"
 
@@ -27,13 +27,6 @@ def hook(tmp_path):
         return ClusterHook(parse_policy(text, tmp_path).clusters[0])
 
     return make
-
-
-@pytest.fixture(scope="module")
-def server():
-    """A running server, the newest there is."""
-    with servers_of(installations()[-1]) as servers:
-        yield servers.start()
 
 
 def test_without_a_connection_the_policy_says_it_all(hook, tmp_path, monkeypatch):
@@ -139,24 +132,37 @@ def test_the_password_is_masked(hook, monkeypatch):
     assert "planted" not in str(redact("the password is planted-password-0815"))
 
 
-def test_a_server_is_asked_which_cluster_it_is(hook, server, monkeypatch):
-    """Over a replication connection; the button of a form says the same, and never raises."""
-    monkeypatch.setenv(CONNECTION, connection(host="127.0.0.1", port=server.port, login="backup", password=PASSWORD))
+def test_a_server_is_asked_which_one_it_is(hook, server, monkeypatch):
+    """Any role may ask; the button of a form says the same, and never raises."""
     shown = server.must("pg_controldata", "-D", server.data)
-    assert f"system identifier:           {hook().system_id()}" in shown
-    assert (True, f"127.0.0.1:{server.port}: system identifier {hook().system_id()}") == hook().test_connection()
+    for login in ("backup", "plain"):
+        monkeypatch.setenv(CONNECTION, connection(host="127.0.0.1", port=server.port, login=login, password=PASSWORD))
+        found = hook().instance()
+        assert f"system identifier:           {found.system_id}" in shown
+        assert (True, f"127.0.0.1:{server.port}: system identifier {found.system_id}") == hook().test_connection()
     opened = hook().get_conn()
     with opened.cursor() as cursor:
         cursor.execute("SELECT current_user")
-        assert ("backup",) == cursor.fetchone()
+        assert ("plain",) == cursor.fetchone()
     opened.close()
+
+
+def test_two_addresses_of_a_server_are_one_and_a_copy_is_another(hook, servers, server, monkeypatch):
+    """Servers made of one data folder have one system identifier, and content of their own each."""
+    copy = servers.start()
+    found = []
+    for host, port in (("127.0.0.1", server.port), ("localhost", server.port), ("127.0.0.1", copy.port)):
+        monkeypatch.setenv(CONNECTION, connection(host=host, port=port, login="backup", password=PASSWORD))
+        found.append(hook().instance())
+    assert found[0] == found[1] != found[2]
+    assert 1 == len({instance.system_id for instance in found})
 
 
 def test_a_server_that_does_not_answer_is_told(hook, monkeypatch):
     """As the error tree says; the button shows it with the hint."""
     monkeypatch.setenv(CONNECTION, connection(host="127.0.0.1", port=free_port(), login="backup"))
     with pytest.raises(PostgresUnavailableError):
-        hook().system_id()
+        hook().instance()
     well, message = hook().test_connection()
     assert not well
     assert "HINT: " in message

@@ -1,6 +1,9 @@
 """DatabaseDrillOperator: a backup is restored, started and compared, and what differs fails the task."""
 
 import json
+import shutil
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -25,13 +28,17 @@ def backed_up(databases, server):
     return DatabaseBackupOperator(task_id="backup", source="primary", proof_budget_s=60).execute({})
 
 
-def test_a_backup_is_proved(databases, backed_up, tmp_path):
+@pytest.fixture
+def scratch():
+    """A folder that the server's user gets to: tests may run as root, a server never does."""
+    folder = Path(tempfile.mkdtemp(prefix="coffer-drill-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_backup_is_proved(databases, backed_up, scratch):
     """Its tables are what they were; the XCom says how many, and nothing is left on the disk."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    scratch.chmod(0o755)
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o011)  # the server does not run as root
     done = prove(snapshot=backed_up["snapshot"], scratch_dir=str(scratch))
     assert (backed_up["snapshot"], "proved", ["primary"]) == (done["snapshot"], done["verdict"], done["databases"])
     assert done["tables_compared"] >= 1
