@@ -135,10 +135,9 @@ def start_copy(installation: Installation, content: Content, home: Path) -> Serv
     source = gold(installation, content)
     own(home)
     subprocess.run(["cp", "-a", "--reflink=auto", str(source / "data"), str(home / "data")], check=True)
+    trees.warm(home / "data")
     archive_by(home, [])
-    server = Server(installation, home, free_port(), settings_of(installation, home)).start()
-    trees.warm(server.data)
-    return server
+    return Server(installation, home, free_port(), settings_of(installation, home)).start()
 
 
 def archive_by(home: Path, lines: list[str]) -> None:

@@ -12,6 +12,7 @@ and must hold the rows that the server held: only then does its time, or the siz
 from __future__ import annotations
 
 import filecmp
+import os
 import shlex
 import signal
 import time
@@ -22,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks import trees
-from benchmarks.measure import Command, Cost, launch, stored_bytes
+from benchmarks.measure import Command, CommandError, Cost, launch, stored_bytes
 from benchmarks.peers import COFFER
 from benchmarks.postgres import cluster
 from benchmarks.postgres.cluster import SCRATCH_DIR, Content, Digest
@@ -54,7 +55,7 @@ _NEEDS_NATIVE = ("coffer-native", "pg_combinebackup")
 _PROOF_SETTINGS = {"archive_mode": "off", "autovacuum": "off", "shared_buffers": "256MB"}
 _LOAD_SHARE = 0.03  # of the accounts' pages, by each day's load: one transaction changes one of them
 _ACCOUNTS_PAGES_PER_UNIT = 1_800
-_STILL_S = 0.5
+_LOOK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Round:
                     launch(command)
             cluster.archive_by(server.home, [line for tool in self._tools for line in tool.archive_lines()])
             steps[self._plan.tree.split("-")[1]](server)
-        wait_still(SCRATCH_DIR)
+        wait_until_idle(SCRATCH_DIR)
         trees.remove(SCRATCH_DIR)
 
     @contextmanager
@@ -238,7 +239,7 @@ class Round:
         _, wrong, missing = filecmp.cmpfiles(kept, target, segments, shallow=False)
         if wrong or missing:
             raise WrongRestoreError(f"{tool.name} fetched other segments than the server wrote: {wrong + missing}")
-        wait_still(tool.home)  # what fetches ahead ends by itself
+        wait_until_idle(tool.home)  # what fetches ahead ends by itself
         trees.remove(target)
         return {**figures_of(cost), "segments": len(segments)}
 
@@ -251,19 +252,29 @@ def sizes_of(tool: Contender) -> dict[str, float]:
     return {"stored_bytes": everything, "wal_bytes": wal, "backups_bytes": everything - wal}
 
 
-def wait_still(folder: Path, timeout_s: float = 60.0) -> None:
-    """Wait until nothing below `folder` changes any more, or the time is over."""
-    until_s = time.monotonic() + timeout_s
-    seen = -1
-    while time.monotonic() < until_s:
+def processes_naming(folder: Path) -> list[int]:
+    """Return the processes in whose command line a path below `folder`, or it itself, stands."""
+    found = []
+    for entry in Path("/proc").iterdir():
         try:
-            now = stored_bytes(folder)
-        except FileNotFoundError:  # it went while it was looked at
-            now = -1
-        if now == seen != -1:
-            return
-        seen = now
-        time.sleep(_STILL_S)
+            if entry.name.isdigit() and os.fsencode(folder) in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # it ended meanwhile, or is not ours
+            continue
+    return found
+
+
+def wait_until_idle(folder: Path, timeout_s: float = 120.0) -> None:
+    """Wait until no process works with `folder` any more: what a tool left running ends by itself.
+
+    Raises:
+        CommandError: one is still there when the time is over.
+    """
+    until_s = time.monotonic() + timeout_s
+    while left := processes_naming(folder):
+        if time.monotonic() > until_s:
+            raise CommandError(f"{folder.name}: processes {left} do not end")
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def printable(command: Command, server: Server) -> str:

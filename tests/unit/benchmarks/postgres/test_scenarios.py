@@ -1,10 +1,13 @@
-"""Who takes part in what, and when a folder is still."""
+"""Who takes part in what, and when a folder is done with."""
+
+import subprocess
 
 import pytest
 
+from benchmarks.measure import CommandError
 from benchmarks.postgres.contenders import CONTENDERS
 from benchmarks.postgres.goals import goals_of
-from benchmarks.postgres.scenarios import PHASES, phases_of, tree_of, wait_still
+from benchmarks.postgres.scenarios import PHASES, phases_of, processes_naming, tree_of, wait_until_idle
 from benchmarks.results import Measurement, Results
 from benchmarks.scenarios import Plan, pending_tools
 
@@ -65,8 +68,15 @@ def test_a_tool_is_done_when_all_of_its_phases_are(tmp_path):
     assert ["pgbackrest"] == pending_tools(plan, results, CONTENDERS, phases_of)
 
 
-def test_a_folder_that_does_not_change_is_still(tmp_path):
-    """Two looks that agree are enough; the time that was given is not waited for."""
-    (tmp_path / "file").write_bytes(b"x")
+def test_what_a_tool_left_running_is_waited_for(tmp_path):
+    """A process that names the folder keeps it from being removed; once it ended, nothing does."""
+    left = subprocess.Popen(["sh", "-c", "read line", "sh", str(tmp_path / "spool")], stdin=subprocess.PIPE)
+    try:
+        with pytest.raises(CommandError, match="do not end"):
+            wait_until_idle(tmp_path, timeout_s=0)
+        assert [left.pid] == processes_naming(tmp_path)
+    finally:
+        left.communicate(b"end\n")
 
-    assert wait_still(tmp_path, timeout_s=600) is None
+    wait_until_idle(tmp_path)
+    assert [] == processes_naming(tmp_path)
