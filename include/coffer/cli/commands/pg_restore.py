@@ -38,6 +38,7 @@ from coffer.restore.cluster.spec import ACTIONS, WAL_LIMIT_BYTES
 from coffer.units import human_duration, human_rate, human_size, parse_size
 
 _SIZE = Quantity("size", parse_size)
+_READ_ONLY = "then:      it answers read-only until it has recovered; SELECT pg_is_in_recovery() says f when it has"
 
 
 @command(
@@ -252,5 +253,5 @@ def _outcome(run: Run, plan: ClusterPlan, result: ClusterRestoreResult, duration
         pages = f"{stats['pages_compared']:,} pages compared, {stats['pages_written']:,} written"
         lines.append(f"delta:     {pages}, {count_of(stats['files_removed'], 'file')} removed")
     rate = human_rate(stats["size_bytes"] / duration_s if duration_s else 0)
-    lines += [f"time:      {human_duration(duration_s)}, {rate}", "start it with:", f"  {start}"]
+    lines += [f"time:      {human_duration(duration_s)}, {rate}", _READ_ONLY, "start it with:", f"  {start}"]
     return Outcome(result=facts, lines=lines, exit_code=EXIT_INCOMPLETE if result.failures_count else EXIT_OK)

@@ -61,7 +61,7 @@ _LEFT_OUT = (
 )
 _SYSTEM_PROGRAMS = "/usr/lib/postgresql/{major}/bin/pg_ctl"  # Debian's place
 _LOG = "coffer-recovery.log"
-_START_TIMEOUT_S = 7 * 86_400  # pg_ctl waits for the recovery's end; it cannot be told to wait for ever
+_START_TIMEOUT_S = 7 * 86_400  # until it is consistent and answers; pg_ctl cannot be told to wait for ever
 
 
 def restore_cluster(
@@ -370,7 +370,7 @@ def planned_tablespaces(
 
 
 def start_command(major: int, target: Path, owner: tuple[int, int], overrides: dict[str, str]) -> tuple[str, ...]:
-    """Return the command that starts the restored server and waits until it has recovered."""
+    """Return the command that starts the restored server and waits until it answers, read-only at first."""
     words: list[str] = []
     if os.geteuid() == 0:
         try:
