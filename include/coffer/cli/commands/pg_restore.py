@@ -49,7 +49,7 @@ _READ_ONLY = "then:      it answers read-only until it has recovered; SELECT pg_
         option("--source", metavar="NAME", help="The cluster, or one of its databases of the policy."),
         option("--snapshot", metavar="ID", help="Begin with this snapshot; else the best one is chosen."),
         option("--to", metavar="TARGET", default="latest", help="The moment; see above.  [latest]"),
-        option("--target-folder", "--target", "-t", metavar="DIR", required=True, help="The data folder: new or empty."),
+        option("--target-folder", "--target", "-t", metavar="DIR", required=True, help="Data folder, new or empty."),
         option("--timeline", metavar="N", type=click.IntRange(1), help="Along this timeline; else the newest."),
         flag("--exclusive", help="Stop right before the moment, and not right after it."),
         option("--tablespace", metavar="OID=DIR", many=True, help="Where one goes; also OLDPATH=DIR."),
