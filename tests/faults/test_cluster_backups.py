@@ -99,10 +99,11 @@ def _strike(scenario, kinds, step):
 
 
 def test_a_kill_at_a_call_loses_no_snapshot_and_no_later_backup(scenario):
-    """The process dies before or after the effect of every fifth call; another one goes on."""
-    _strike(scenario, KILLS, 5)
+    """The process dies before or after the effect of every tenth call; another one goes on."""
+    _strike(scenario, KILLS, 10)
 
 
+@pytest.mark.slow
 def test_a_failure_at_a_call_ends_in_an_error_of_the_tree_or_not_at_all(scenario):
     """Every seventh call fails, or its reply is lost; what was there stays, and the retry is whole."""
     _strike(scenario, FAILURES, 7)
