@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from coffer.postgres.lsn import Lsn
+from coffer.postgres.lsn import Lsn, Segment
 from coffer.postgres.wal_records import WAL_PAGE_BYTES, MomentKind, RecordScanner
 from tests.harness.postgres import installations, servers_of
 
@@ -32,7 +32,7 @@ def written(servers):
     Returns:
         (bytes, position of the first one, records as pg_waldump has them).
     """
-    server = servers.start("--data-checksums", "--wal-segsize=1", max_prepared_transactions="5")
+    server = servers.start("--data-checksums", "--wal-segsize=1", max_prepared_transactions="5", wal_keep_size="512MB")
     server.sql("CREATE TABLE items (id int PRIMARY KEY, body text)")
     begin = Lsn.parse(server.value("SELECT pg_current_wal_lsn()")).segment_start(SEGMENT)
     server.sql("INSERT INTO items SELECT n, repeat(md5(n::text), 20) FROM generate_series(1, 2000) n")
@@ -49,7 +49,7 @@ def written(servers):
     server.sql("BEGIN; INSERT INTO items VALUES (10000, 'x'); ROLLBACK")
     end = Lsn.parse(server.value("SELECT pg_switch_wal()"))
     server.sql("CHECKPOINT")
-    names = [server.value("SELECT pg_walfile_name(%s::pg_lsn)", [str(Lsn(at))]) for at in range(begin, end, SEGMENT)]
+    names = [Segment.holding(1, Lsn(at), SEGMENT).name(SEGMENT) for at in range(begin, end, SEGMENT)]
     data = b"".join((server.data / "pg_wal" / name).read_bytes() for name in names)[: end - begin]
     shown = server.program("pg_waldump", "-p", server.data / "pg_wal", "-s", str(begin), "-e", str(end)).stdout
     found = [(m[1], int(m[2]), Lsn.parse(m[3]), m[4].rstrip(":")) for m in map(RECORD.match, shown.splitlines()) if m]

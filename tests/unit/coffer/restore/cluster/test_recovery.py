@@ -300,6 +300,20 @@ def test_tablespaces_go_where_they_are_told(course):
     assert before == sorted(os.listdir(course.space))
 
 
+def test_a_cluster_whose_configuration_was_elsewhere_starts_with_what_was_made_up(course):
+    """As on Debian; only where it listens is put in by the test."""
+    server = course.empty()
+    options = {"tablespaces_below": server.home / "spaces", "exclude": ("/*.conf", "!/postgresql.auto.conf")}
+    given = ClusterRestoreOptions(workers=2, durable=False, **options)
+    result = restore_cluster(course.repo, course.plan("latest"), server.data, options=given)
+    assert {"pg-ext-config"} == {warning.code for warning in result.warnings}
+    with (server.data / "postgresql.conf").open("a") as file:
+        file.write("include = 'harness.conf'\n")
+    server.start()
+    server.wait_recovered()
+    must_be(server, course.book.count, course)
+
+
 def test_without_pg_control_no_server_starts(course):
     """What an aborted restore leaves is no cluster; see test_execute for the moments at which it may be aborted."""
     server = course.empty()
