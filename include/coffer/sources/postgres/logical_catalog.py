@@ -26,6 +26,7 @@ _ATTEMPTS = 5  # of locking all tables that the snapshot has
 _AT_ONCE = 200  # tables or sequences named in one statement
 _UNDEFINED_TABLE = "42P01"
 _LOCK_TIMEOUT = "55P03"
+_NOT_UTF8 = ("22021", "22P05")  # bytes that are no character, or one that UTF-8 does not have
 # Of pg_database, what making the database anew needs: names differ between versions.
 _PROPERTIES = ("datcollate", "datctype", "datlocprovider", "daticulocale", "datlocale", "daticurules", "datconnlimit")
 _NAMED = 3  # tables that an error names
@@ -268,25 +269,25 @@ class HeldDatabase:
             cursor.execute(statement)
 
     def _rows(self, query: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
-        try:
-            with self._server_errors(), self._connection.cursor() as cursor:
-                cursor.execute(query, parameters)
-                return cursor.fetchall()
-        except UnicodeDecodeError:
-            raise SourceFormatError(
-                f"postgres {self._target.label}: database {self._target.dbname!r} has names that are not UTF-8",
-                hint="Rename what has such a name, or take a physical backup: it does not look at names.",
-            ) from None
+        with self._server_errors(), self._connection.cursor() as cursor:
+            cursor.execute(query, parameters)
+            return cursor.fetchall()
 
     @contextmanager
     def _server_errors(self) -> Iterator[None]:
-        """Raise the server's errors as ours; a table that stays locked is worth another try."""
+        """Raise the server's errors as ours: a table that stays locked is worth another try, a name of bytes is not."""
         try:
             with server_errors(self._target.label):
                 yield
         except PostgresError as error:
-            if error.details.get("sqlstate") == _LOCK_TIMEOUT:
+            state = error.details.get("sqlstate")
+            if state == _LOCK_TIMEOUT:
                 raise PostgresUnavailableError(error.message, hint=_LOCK_HINT) from error
+            if state in _NOT_UTF8:
+                raise SourceFormatError(
+                    f"postgres {self._target.label}: database {self._target.dbname!r} has names that are not UTF-8",
+                    hint="Rename what has such a name, or take a physical backup: it does not look at names.",
+                ) from error
             raise
 
 

@@ -155,7 +155,12 @@ def test_a_database_of_another_encoding_comes_back(server, bench, drop, encoding
     utf8 = ("-c", "SET client_encoding = 'UTF8'", "-c")
     make = f'CREATE TABLE "{word}" (t text); INSERT INTO "{word}" VALUES (\'{word}\')'
     server.must("psql", "-Xq", "-d", "encoded", *utf8, make)
+    if encoding == "SQL_ASCII":  # any bytes are a text there
+        server.must("psql", "-Xq", "-d", "encoded", "-c", r"CREATE TABLE raw AS SELECT E'\xe4\xff'::text AS t")
     bench.load(server, bench.dump(server, "encoded"), into="decoded", jobs=1)
+    if encoding == "SQL_ASCII":
+        query = "SELECT encode(convert_to(t, 'SQL_ASCII'), 'hex') FROM raw"
+        assert "e4ff\n" == server.must("psql", "-XqAt", "-d", "decoded", "-c", query)
     assert f"{word}\n" == server.must("psql", "-XqAt", "-d", "decoded", *utf8, f'SELECT t FROM "{word}"')
     assert encoding == server.value("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'decoded'")
 

@@ -50,8 +50,8 @@ def made(server):
         server.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def test_a_database_is_dumped_and_loaded(pg, server, made):
-    """The lines say what and how much; the loaded database is the dumped one."""
+def test_a_database_is_dumped_and_loaded(pg, coffer, server, made):
+    """The lines say what and how much; the loaded database is the dumped one; the store is sound."""
     made.append("copy")
     dumped = pg("dump", "--source", "main", "--database", "shop", "--tag", "weekly")
     assert (0, "") == (dumped.code, dumped.err)
@@ -62,6 +62,7 @@ def test_a_database_is_dumped_and_loaded(pg, server, made):
     assert "rows:   1,002 in 2 tables" in loaded.out
     assert schema_text(server, "shop") == schema_text(server, "copy")
     assert content_lines(server, "shop") == content_lines(server, "copy")
+    assert 0 == coffer("verify").code
 
 
 def test_the_envelopes_say_it_for_programs(pg, made):
