@@ -41,9 +41,10 @@ class WalMaker:
         """Return the bytes between two positions."""
         return bytes(self._data[start - self.start : end - self.start])
 
-    def record(self, manager: int, info: int, body: bytes = b"", xid: int = 0) -> RecordSpan:
-        """Write one record."""
+    def record(self, manager: int, info: int, body: bytes = b"", xid: int = 0, *, before: bytes = b"") -> RecordSpan:
+        """Write one record; `before` stands between its head and its own data."""
         part = b"\xff" + bytes([len(body)]) if len(body) < 256 else b"\xfe" + struct.pack("<I", len(body))
+        part = before + part
         length = 24 + (len(part) + len(body) if body else 0)
         head = struct.pack("<IIQBBxxI", length, xid, 0, info, manager, 0xC0FFEE)
         return self._put(head + (part + body if body else b""))

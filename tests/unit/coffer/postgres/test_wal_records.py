@@ -1,13 +1,14 @@
 """Records of WAL: where they begin and end, whatever lies between them, and the moments among them."""
 
 import random
+import struct
 
 import pytest
 
 from coffer.errors import SourceFormatError
 from coffer.postgres.lsn import Lsn
 from coffer.postgres.wal_records import MomentKind, RecordScanner, moments, page_start, without_page_headers
-from tests.harness.wal_maker import PAGE, SEGMENT, WalMaker
+from tests.harness.wal_maker import EPOCH_US, PAGE, SEGMENT, WalMaker
 
 AT_US = 1_700_000_000_000_000
 
@@ -101,6 +102,30 @@ def test_moments_say_what_happened_when():
     assert [[True, False, False], [False, True, False], [False, False, True], [False] * 3] == [
         [moment.ends(xid) for xid in (700, 701, 702)] for moment in found
     ]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b"\xfd\x07\x00", b"\xfc\x09\x00\x00\x00", b"\xfd\x07\x00\xfc\x09\x00\x00\x00"],
+    ids=["origin", "top", "both"],
+)
+@pytest.mark.parametrize("size", [8, 400])
+def test_what_stands_before_a_records_own_data_is_passed_over(before, size):
+    """The origin of a replicated transaction, and the transaction above a part of one; data short and long."""
+    wal = WalMaker()
+    span = wal.record(1, 0x80, struct.pack("<q", AT_US - EPOCH_US).ljust(size, b"\1"), 700, before=before)
+    (found,) = list(moments([wal.data], Lsn(wal.start), SEGMENT))
+    assert (span, AT_US, 700) == (found.span, found.time_us, found.xid)
+
+
+@pytest.mark.parametrize("before", [b"\x00" * 20, b"\xfd\x07\x00" * 8])
+def test_a_record_of_another_shape_is_no_moment(before):
+    """With pages of a relation first, or nothing of its own: no recovery stops at it, and it does no harm."""
+    wal = WalMaker()
+    wal.record(1, 0x00, b"1234", 700, before=before)
+    wal.record(1, 0x00, b"", 701)
+    last = wal.commit(702, AT_US)
+    assert [last] == [moment.span for moment in moments([wal.data], Lsn(wal.start), SEGMENT)]
 
 
 @pytest.mark.parametrize("room", [8, 16, 24, 40, 64])

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from coffer.backends.memory import MemoryBackend
-from coffer.errors import RestoreIncompleteError
+from coffer.errors import ObjectCorruptError, RestoreIncompleteError
 from coffer.ids import pack_name
 from coffer.restore.cluster import ClusterRestoreOptions, restore_cluster
+from coffer.restore.selection import Selection
 from tests.harness.clusters import SmallCluster
 from tests.harness.memory_store import TamperableMemoryBackend
 
@@ -180,6 +181,23 @@ def test_damage_costs_only_what_needs_it(target):
     (target / "base/5/16384").write_bytes(changed)
     with pytest.raises(RestoreIncompleteError, match="base/5/16384"):
         delta(made)
+    assert not (target / "global/pg_control").exists()
+
+
+def test_a_block_of_the_manifest_that_is_damaged_removes_nothing(target, monkeypatch):
+    """What it names would be taken for too much: the files that are there are better than none."""
+    made = SmallCluster(FILES)
+    made.restore(target)
+    (target / "mine").write_text("x")
+
+    def damaged(_selection, _ordinal):
+        raise ObjectCorruptError("planted")
+
+    monkeypatch.setattr(Selection, "groups", damaged)
+    with pytest.raises(RestoreIncompleteError, match="entries from here on cannot be read: planted"):
+        made.restore(target, delta=True)
+    assert (target / "mine").exists()
+    assert LARGE == (target / "base/5/16384").read_bytes()
     assert not (target / "global/pg_control").exists()
 
 

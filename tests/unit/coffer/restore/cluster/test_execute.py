@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -12,6 +13,7 @@ from coffer.errors import (
     InterruptedRunError,
     ObjectCorruptError,
     RestoreIncompleteError,
+    RestoreSpaceError,
     RestoreTargetError,
     UsageError,
 )
@@ -181,6 +183,23 @@ def test_whatever_fails_leaves_no_pg_control(small, target, monkeypatch, step):
     small.restore(target, delta=True)
     assert (target / "global/pg_control").exists()
     assert small.files[b"base/5/1259"] == (target / "base/5/1259").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "why"),
+    [(errno.ENOSPC, RestoreSpaceError, "no space left"), (errno.EROFS, RestoreTargetError, "read-only file system")],
+)
+def test_what_the_disk_refuses_is_one_error_that_says_how_to_go_on(small, target, monkeypatch, number, kind, why):
+    """Whatever call it is that fails; nothing can be started."""
+
+    def fail(*_args, **_given):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(execute, "write_wal", fail)
+    with pytest.raises(kind, match=why) as caught:
+        small.restore(target)
+    assert "--delta" in caught.value.hint
+    assert not (target / "global/pg_control").exists()
 
 
 def test_a_stop_ends_it_and_nothing_can_be_started(small, target):
