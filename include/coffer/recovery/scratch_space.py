@@ -141,11 +141,14 @@ class ScratchSpace:
         """
         user = None if self.user is None else [self.user.pw_uid, self.user.pw_gid]
         self.exit_code = None
+        self._is_running = True  # before it is asked for: its start and its end may be heard of at once
         order = {"command": list(command), "environment": dict(environment), "log": str(self.log), "user": user}
-        self._order({"start": order})
-        answer = self._await("started", _ANSWER_S)
-        self._is_running = True
-        return int(answer)
+        try:
+            self._order({"start": order})
+            return self._await("started", _ANSWER_S)
+        except ScratchServerError:
+            self._is_running = False
+            raise
 
     def has_ended(self) -> bool:
         """Say whether the server has ended by itself; `exit_code` tells how."""

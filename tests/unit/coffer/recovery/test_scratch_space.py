@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,20 @@ def test_a_server_that_ends_by_itself_is_noticed(scratch):
         space.run(["/bin/sh", "-c", "echo one; echo two >&2; exit 3"], ENVIRONMENT)
         wait_for(space.has_ended, "its end")
         assert (3, ["one", "two"]) == (space.exit_code, space.log_tail())
+
+
+def test_a_server_that_ends_at_once_is_noticed(scratch):
+    """Also where its start and its end are heard of in one breath."""
+    with ScratchSpace(scratch, SYSTEM_CLOCK) as space:
+        real = space._await
+
+        def late(word, patience_s):
+            threading.Event().wait(0.6)
+            return real(word, patience_s)
+
+        space._await = late
+        space.run(["/bin/false"], ENVIRONMENT)
+        assert (True, 1) == (space.has_ended(), space.exit_code)
 
 
 def test_a_program_that_cannot_be_started_is_said_at_once(scratch):
