@@ -85,7 +85,8 @@ def cut_lists(extents: list[Extent]) -> Iterator[list[Extent]]:
         while left:
             taken = min(left, room)
             listed.append(Extent(chunk_id, start, taken))
-            start, left, room = start + taken, left - taken, room - taken
+            start = 0 if chunk_id is None else start + taken
+            left, room = left - taken, room - taken
             if not room:
                 yield listed
                 listed, room = [], LIST_BYTES

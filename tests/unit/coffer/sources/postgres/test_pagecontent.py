@@ -63,6 +63,35 @@ def test_the_content_id_is_that_of_the_extents():
     assert IDS.extents_id((e.chunk_id, e.offset, e.length) for e in extents) == found.content_id
 
 
+def test_holes_that_follow_each_other_are_one():
+    """They lie in no chunk, and are no longer than what is written on either side."""
+    content = PagedContent()
+    content.add_hole(PAGE)
+    content.add(chunk(1), 0, PAGE)
+    content.add_hole(2 * PAGE)
+    content.add_hole(3 * PAGE)
+    content.add(chunk(1), PAGE, PAGE)
+    assert 8 * PAGE == content.size_bytes
+    found, extents = resolved(content, NotingWriter())
+    one = chunk(1).chunk_id
+    expected = [(None, 0, PAGE), (one, 0, PAGE), (None, 0, 5 * PAGE), (one, PAGE, PAGE)]
+    assert expected == [tuple(extent[:3]) for extent in extents]
+    assert IDS.extents_id(expected) == found.content_id
+
+
+def test_the_content_id_is_that_of_the_listed_pieces():
+    """Also where a run, or a hole, crosses the border of two lists: whoever reads the lists gets the same id."""
+    content = PagedContent()
+    for number in range(40):
+        content.add(chunk(number), 0, 3 * PAGE)
+        content.add_hole(LIST_BYTES // 8 + PAGE)
+        content.add(chunk(100), number * PAGE, 2 * PAGE)
+    found, extents = resolved(content, NotingWriter())
+    assert all(extent.indirect for extent in found.extents)
+    assert len(extents) > 120
+    assert IDS.extents_id(extent[:3] for extent in extents) == found.content_id
+
+
 def test_many_runs_are_folded_into_lists_of_64_mib_each():
     """Every list but the last covers the same stretch of the file, also where a run crosses the border."""
     draw = random.Random(5)
