@@ -58,7 +58,9 @@ def test_a_table_is_loaded_as_it_was_at_the_moment(repo, wide, scratch):
     assert result.dumped_bytes > 500_000
     tables = "SELECT string_agg(tablename, ',') FROM pg_tables WHERE schemaname = 'public'"
     assert "orders" == wide.value(tables, dbname="copy")
-    assert 1 == wide.value("SELECT count(*) FROM pg_constraint WHERE contype = 'p'", dbname="copy")
+    assert "orders_pkey" == wide.value(
+        "SELECT conname FROM pg_constraint WHERE contype = 'p' AND conrelid = 'orders'::regclass", dbname="copy"
+    )
 
 
 def test_tables_of_other_databases_are_not_restored(repo, wide, scratch):
