@@ -101,6 +101,28 @@ def test_a_script_is_written_without_a_server(pg, tmp_path):
     assert "cannot be made (file exists)" in message
 
 
+def test_a_script_goes_to_the_screen_alone(pg):
+    """For a pipe into psql: standard output holds the script and nothing else."""
+    pg("dump", "--database", "shop")
+    ended = pg("load", "latest", "--output", "-", "--table", "customers", "--data-only", at_server=False)
+    assert (0, "") == (ended.code, ended.err)
+    assert "FROM STDIN WITH (ENCODING 'UTF8');\n1\n2\n\\.\n" in ended.out
+    assert "snapshot" not in ended.out
+
+
+def test_a_script_that_ends_in_the_middle_is_removed(pg, tmp_path, monkeypatch):
+    """The disk is full: half a script would load half a database."""
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    pg("dump", "--database", "shop")
+    monkeypatch.setattr("coffer.recovery.logical_script.write_script", fail)
+    code, message, _ = pg("load", "latest", "--output", tmp_path / "half.sql", at_server=False).fault()
+    assert (1, True) == (code, message.endswith("half.sql': no space left on device"))
+    assert not (tmp_path / "half.sql").exists()
+
+
 def test_files_are_written_into_a_folder(pg, tmp_path):
     """The snapshot's own files, for PostgreSQL's own programs."""
     pg("dump", "--database", "shop")
