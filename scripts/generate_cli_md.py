@@ -131,8 +131,8 @@ find DIR -xdev -type f -user "$(id -un)" -regextype posix-extended -regex '.*/\\
 - `ok` is `exit_code == 0`. `error` has `code`, `message` and `hint`; a run that is incomplete (3) has no error, and
   `warnings` that say what is missing, the first thousand of `warnings_count`.
 - Codes of errors are those of [errors.md](errors.md), and five more: `damage-found` (a check found something),
-  `not-fit` (`coffer pg doctor`: a check of the server failed), `interrupted` (a signal), `output` (standard output cannot
-  be written), `internal` (a mistake in Coffer).
+  `not-fit` (`coffer pg doctor`: a check of the server failed), `interrupted` (a signal), `output` (standard output
+  cannot be written), `internal` (a mistake in Coffer).
 - Sizes are in bytes, durations in seconds, times in UTC. A path is written without its leading slash, as in the
   snapshot; where it is not UTF-8, `path_base64` holds its bytes.
 - A field keeps its meaning for as long as `schema` is `coffer/1`; new fields may come.
