@@ -117,6 +117,24 @@ def test_after_a_native_one_comes_any_other(repo, own):
         must_hold(repo, result.snapshot, own)
 
 
+def test_a_standby_is_read_as_well(repo, own, summarizing_servers):
+    """From its last restart point on; where there is none since the last backup, its pages are compared."""
+    standby = summarizing_servers.start_standby(own, **QUIET, summarize_wal="on")
+    try:
+        take(repo, standby, Method.FULL)
+        own.sql("UPDATE items SET text = 'changed' WHERE id % 500 = 0")
+        own.sql("CHECKPOINT")
+        at = own.value("SELECT pg_current_wal_lsn()")
+        wait_for(lambda: standby.value("SELECT pg_last_wal_replay_lsn() >= %s", [at]), "the standby")
+        result = take(repo, standby)
+        assert Method.NATIVE is method_of(result)
+        assert ClusterFacts.of(result.snapshot).from_standby
+        must_hold(repo, result.snapshot, standby)
+        must_be_compared(take(repo, standby), "pg-incr-refused", "this backup starts at")
+    finally:
+        standby.close()
+
+
 # ------------------------------------------------------------------------------------------------------ refusals
 
 
