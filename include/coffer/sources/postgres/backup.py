@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from coffer.errors import CofferError, InterruptedRunError, UsageError
-from coffer.errors_postgres import PostgresIncrementalRefusedError
+from coffer.errors_postgres import PostgresIncrementalRefusedError, PostgresSlotBusyError
 from coffer.ids import ChunkId
 from coffer.postgres.backup_manifest import ManifestFacts
 from coffer.postgres.facts import CLUSTER_PATH, ClusterFacts, Method
 from coffer.postgres.lsn import Lsn
 from coffer.postgres.proof import Proof
 from coffer.postgres.record import MAX_CORRUPT_PAGES, ClusterRecord
+from coffer.postgres.wal_archive import WalArchive
 from coffer.progress import Progress
 from coffer.repository.manifest import ManifestReader
 from coffer.repository.repository import Repository
@@ -36,6 +37,11 @@ from coffer.sources.postgres.replication import ReplicationSession
 from coffer.sources.postgres.spec import ClusterOptions, ClusterSource
 from coffer.sources.postgres.stored import StoredCluster
 from coffer.sources.postgres.wal_receiver import drain
+
+# How long a backup waits at its end for whoever reads from the slot: 15 minutes, some pauses longer than a receiver
+# takes to save what it has.
+_WAL_PAUSE_S = 3.0
+_WAL_ATTEMPTS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,18 +313,44 @@ class _ClusterRun:
         taken.intake.add_small(CLUSTER_PATH, make_row(stat.S_IFREG | 0o600, 0, 0, len(data), 0), data)
 
     def _drain(self, facts: ClusterFacts, until: Lsn) -> None:
-        """Bring all WAL that the backup and its proof need into the repository."""
+        """Bring all WAL that the backup and its proof need into the repository.
+
+        Only one at a time can read from the slot. Where another does (the runs that save WAL every few minutes, or
+        `coffer wal receive` all the time), a backup of hours is not given up for it: either the other saves what is
+        needed, or it is our turn once it has gone.
+
+        Raises:
+            PostgresSlotBusyError: The other neither saves it nor goes.
+        """
         begin = facts.start.segment_start(facts.segment_bytes)
-        drain(
-            self.repo,
-            self.source.name,
-            self.source.connection,
-            slot=self.source.slot,
-            until=until,
-            from_=(facts.start_timeline, begin),
-            stop=self.stop,
-            progress=self.progress,
-        )
+        for attempts_left in reversed(range(_WAL_ATTEMPTS)):
+            try:
+                drain(
+                    self.repo,
+                    self.source.name,
+                    self.source.connection,
+                    slot=self.source.slot,
+                    until=until,
+                    from_=(facts.start_timeline, begin),
+                    stop=self.stop,
+                    progress=self.progress,
+                )
+            except PostgresSlotBusyError:
+                if self._is_saved(facts, begin, until):
+                    return
+                if not attempts_left:
+                    raise
+                self.stop.wait(_WAL_PAUSE_S)
+                self._check()
+            else:
+                return
+
+    def _is_saved(self, facts: ClusterFacts, begin: Lsn, until: Lsn) -> bool:
+        """Say whether another run saved the WAL from the backup's start on; False where a promotion lies between."""
+        if facts.start_timeline != facts.timeline:
+            return False
+        archive = WalArchive(self.repo, self.source.name, system_id=facts.system_id)
+        return archive.end_of(facts.timeline, begin) >= until
 
     def _finish_manifest(self, taken: _Taken) -> ChunkId:
         assert self.run is not None  # made before
