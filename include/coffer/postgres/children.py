@@ -30,7 +30,16 @@ _VARIABLES = {
     "gssencmode": "PGGSSENCMODE",
     "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
 }
-_DROPPED = ("PGOPTIONS", "PGCLIENTENCODING", "PGDATABASE")  # a user's settings would change what is read, or how
+# A user's settings would change what is read, or how, or from which server.
+_DROPPED = (
+    "PGCLIENTENCODING",
+    "PGDATABASE",
+    "PGHOSTADDR",
+    "PGOPTIONS",
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGTARGETSESSIONATTRS",
+)
 _LINES_KEPT = 200  # of standard error: the last lines; each is cut, so that a broken program cannot fill the memory
 _LINE_CHARACTERS = 2000
 _PATIENCE_S = 5.0  # between the polite signal and the other one [s]

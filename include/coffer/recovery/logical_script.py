@@ -22,6 +22,7 @@ from coffer.repository.snapshot import Snapshot
 from coffer.restore import RestoreOptions, RestoreResult, restore
 
 _PIECE_BYTES = 1 << 20
+_OUR_ENCODING = b"SET client_encoding = 'UTF8';\n"  # pg_dump's part has the database's; COPY names its own for the rows
 Write = Callable[[bytes], object]
 
 
@@ -126,18 +127,20 @@ def _pieces(
     folder = record.folder
     if options.roles:
         yield from _content(archive.stream(GLOBALS_NAME))
+    yield b"\\set ON_ERROR_STOP on\n"  # roles may be there already; all else must not go on after an error
     schema = b"" if options.data_only else archive.read(f"{folder}/{SCHEMA_NAME.decode()}".encode())
     numbers = None
     if schema and not selection.is_whole:
         numbers = entries_of(client.list_entries(schema), selection.objects)
     if schema:
         yield from client.script(schema, ("--file=-", f"--section={PRE_DATA}"), numbers)
+    yield _OUR_ENCODING
     for table in sorted(selection.tables, key=_load_order):
         progress.current = table.label.encode()
         yield from _table(archive, folder, record.encoding, table)
         progress.files_done += 1
         progress.bytes_done += table.size_bytes
-    yield b"\n"
+    yield b"\n" + _OUR_ENCODING
     yield from map(_set_sequence, selection.sequences)
     if record.large_objects and selection.is_whole and not options.data_only:
         stream = archive.stream(f"{folder}/{LARGE_OBJECTS_NAME.decode()}".encode())

@@ -61,6 +61,9 @@ _SETTINGS = {
     "max_connections": "40",
     "max_locks_per_transaction": "1024",  # a dump locks every table
     "max_worker_processes": "8",
+    # A copy of a subscriber would fetch from the real publisher, and use up what the original still needs.
+    "max_logical_replication_workers": "0",
+    "max_sync_workers_per_subscription": "0",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "1h",
     "shared_buffers": "128MB",

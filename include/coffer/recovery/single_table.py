@@ -318,14 +318,20 @@ class _Dump:
         return written
 
     def _load(self, target: PostgresConnection) -> int:
-        """Load it into a database, all or nothing."""
+        """Load it into a database, all or nothing.
+
+        The transaction is ours to end, and not psql's: psql takes the end of its input for the end of the work, also
+        where it ends because we were killed.
+        """
         psql = server_programs(self._server.major, ["psql"]).path("psql")
-        command = [str(psql), "--no-psqlrc", "--quiet", "--no-password", "--single-transaction"]
+        command = [str(psql), "--no-psqlrc", "--quiet", "--no-password"]
         command += ["--set=ON_ERROR_STOP=1", "--output=/dev/null", f"--dbname={conninfo(target.parameters())}"]
         with started(command, environment(target.parameters()), stdin=subprocess.PIPE, stdout=None) as loader:
             assert loader.stdin is not None  # a pipe
             try:
+                loader.stdin.write(b"BEGIN;\n")
                 written = self._copy(loader.stdin)  # type: ignore[arg-type]  # as above
+                loader.stdin.write(b"\nCOMMIT;\n")
                 loader.stdin.close()
             except BrokenPipeError:
                 written = 0  # it ended early; its own words come with its exit code

@@ -23,6 +23,11 @@ _PATIENCE_S = 10.0  # for a server to end at SIGQUIT [s]
 _SWEEPS = 50  # of a folder into which a dying process still writes
 
 
+def _open_private(path: str, flags: int) -> int:
+    """Open for whoever runs this alone: a server's log holds rows."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
 class Watchdog:
     """Its state: the folders, the server, and whether it is over."""
 
@@ -72,7 +77,7 @@ class Watchdog:
         if user is not None:
             as_user = {"user": user[0], "group": user[1], "extra_groups": []}
         try:
-            with open(log, "ab") as output:
+            with open(log, "ab", opener=_open_private) as output:
                 self.server = subprocess.Popen(  # noqa: S603 - the order's words, no shell
                     command,
                     env=environment,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,6 +62,8 @@ _LEFT_OUT = (
 )
 _SYSTEM_PROGRAMS = "/usr/lib/postgresql/{major}/bin/pg_ctl"  # Debian's place
 _LOG = "coffer-recovery.log"
+_SEGMENTS_AT_THE_END = 2
+_SPECIAL_IN_SHELLS = frozenset('"$`\\')  # pg_ctl hands -D and -l on to a shell, in double quotes
 _START_TIMEOUT_S = 7 * 86_400  # until it is consistent and answers; pg_ctl cannot be told to wait for ever
 
 
@@ -142,6 +145,11 @@ class _ClusterRestore:
     def _check(self) -> dict[int, Path]:
         """Refuse what cannot be done; return where the tablespaces go. Nothing is written."""
         options = self.options
+        if _SPECIAL_IN_SHELLS & set(str(self.target)):
+            raise UsageError(
+                f'target {self.target}: has one of the characters " $ ` \\ in its name',
+                hint="pg_ctl hands the name to a shell. Give a folder of another name.",
+            )
         if options.action not in ACTIONS:
             raise UsageError(f"action {options.action!r}: not one of {', '.join(ACTIONS)}")
         if options.owner not in (None, (os.geteuid(), os.getegid())) and os.geteuid() != 0:
@@ -279,10 +287,12 @@ class _ClusterRestore:
         with data.opened(b"pg_wal/archive_status"):
             pass
         write_histories(plan.path, data)
-        if self.command == "false":
-            self.stats["wal_segments"] = write_wal(
-                plan.path, plan.stop.wal_end, data, workers=self.workers, progress=self.progress, stop=self.stop
-            )
+        # The last segment is mostly saved in part, and a restore_command brings whole ones only: it is put there always.
+        last = None if self.command == "false" else _SEGMENTS_AT_THE_END
+        self.stats["wal_segments"] = write_wal(
+            plan.path, plan.stop.wal_end, data, workers=self.workers, progress=self.progress, stop=self.stop, last=last
+        )
+        if last is None:
             self.stats["wal_bytes"] = plan.wal_bytes
 
     def _configure(self, data: DataFolder) -> None:
@@ -381,5 +391,5 @@ def start_command(major: int, target: Path, owner: tuple[int, int], overrides: d
     words += [program if os.access(program, os.X_OK) else "pg_ctl", "-D", str(target), "-w"]
     words += ["-t", str(_START_TIMEOUT_S), "-l", str(target / _LOG)]
     if overrides:
-        words += ["-o", " ".join(f"-c {name}={settings.quote(value)}" for name, value in overrides.items())]
+        words += ["-o", " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in overrides.items())]
     return (*words, "start")

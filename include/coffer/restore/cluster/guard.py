@@ -54,11 +54,18 @@ def require_fit_tablespace(repo: Repository, oid: int, folder: Path, *, delta: b
     """Check the folder of a tablespace; changes nothing.
 
     Raises:
-        RestoreTargetError: It is in the repository, no folder, or not empty where no delta was asked for.
+        RestoreTargetError: It is in the repository, no folder, a running server's, or not empty where no delta was
+            asked for.
     """
     refuse_repository(repo, folder)
     if folder.exists() and not folder.is_dir():
         raise RestoreTargetError(f"tablespace {oid}: {folder} is not a folder", hint="Give a folder.")
+    user = _server_with(folder)
+    if user is not None:
+        raise RestoreTargetError(
+            f"tablespace {oid}: {folder} belongs to a running server, process {user}",
+            hint=f"Give a folder that no server uses: --tablespace {oid}=/new/folder.",
+        )
     strange = [name for name in _names(folder) if not (delta and name.startswith(("PG_", STAGING)))]
     if strange:
         raise RestoreTargetError(
@@ -149,6 +156,19 @@ def _process_in(target: Path) -> int | None:
             if os.path.samefile(f"/proc/{name}/cwd", target):
                 command = Path(f"/proc/{name}/comm").read_text(encoding="utf-8", errors="replace").strip()
                 if command.startswith(("postgres", "postmaster")):
+                    return int(name)
+    return None
+
+
+def _server_with(folder: Path) -> int | None:
+    """Return a process whose data folder has a tablespace here; a server works in its data folder."""
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else []:
+        if not name.isdecimal():
+            continue
+        with suppress(OSError):
+            links = f"/proc/{name}/cwd/pg_tblspc"
+            for link in os.listdir(links):
+                if link.isdecimal() and os.path.samefile(os.path.join(links, link), folder):
                     return int(name)
     return None
 

@@ -48,7 +48,7 @@ def recovery_settings(
         stop: Where the recovery ends.
         action: What the server does there.
         restore_command: How it gets WAL that is not in pg_wal; "false" for none.
-        keep_archiving: Whether archive_mode stays as it was.
+        keep_archiving: Whether archive_mode, and the fetching of subscriptions, stay as they were.
         more: Further settings; these win.
     """
     found = [
@@ -57,9 +57,11 @@ def recovery_settings(
         ("primary_slot_name", ""),
         ("archive_cleanup_command", ""),
         ("recovery_end_command", ""),
+        ("recovery_min_apply_delay", "0"),  # of a standby that lags on purpose: each commit would wait for it
     ]
     if not keep_archiving:
-        found.append(("archive_mode", "off"))
+        # A copy of a subscriber would fetch from the real publisher, and use up what the original still needs.
+        found += [("archive_mode", "off"), ("max_logical_replication_workers", "0")]
     found += [(name, "") for name in _TARGETS if name != stop.setting]
     found += [
         (stop.setting, stop.value),

@@ -35,7 +35,7 @@ def map_tablespaces(
         places: OID -> where it lay on the server; empty where that is not known.
         target: The data folder.
         options: What the user says.
-        there: Where the links of an existing data folder lead, for a delta.
+        there: Where the links of an existing data folder lead; for the hint only.
 
     Raises:
         UsageError: A tablespace is named that there is none of, or twice.
@@ -50,10 +50,9 @@ def map_tablespaces(
             folder = options.tablespaces_below / str(oid)
         elif options.tablespaces_in_place and place:
             folder = Path(place)
-        elif options.delta and oid in there:
-            folder = there[oid]
         else:
-            raise _no_place(oid, place)
+            # Not where the links of an existing folder lead: in a copy of a data folder that is the original's place.
+            raise _no_place(oid, place, there.get(oid))
         found[oid] = Path(os.path.realpath(folder))
     _refuse_overlaps(found, target)
     return found
@@ -75,13 +74,15 @@ def _named(places: Mapping[int, str], given: Mapping[str, Path]) -> dict[int, Pa
     return found
 
 
-def _no_place(oid: int, place: str) -> RestoreTargetError:
+def _no_place(oid: int, place: str, there: Path | None) -> RestoreTargetError:
     where = f", which was {place} on the server," if place else ""
     hint = f"Give --tablespace {oid}=/new/folder, or --tablespaces-below DIR for all of them."
     if place and not os.path.lexists(place):
         hint += " Or --tablespaces-in-place: the server's own places are free here."
     elif place:
         hint += f" {place} exists here and is not touched without being told."
+    if there is not None:
+        hint += f" The link in the data folder leads to {there}: name that only if no other data folder uses it."
     return RestoreTargetError(f"tablespace {oid}{where} has no place in the restore", hint=hint, tablespace=oid)
 
 

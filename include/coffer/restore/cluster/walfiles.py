@@ -29,12 +29,19 @@ class _Part:
 
 
 def write_wal(
-    path: WalPath, end: Lsn, data: DataFolder, *, workers: int, progress: Progress, stop: threading.Event
+    path: WalPath,
+    end: Lsn,
+    data: DataFolder,
+    *,
+    workers: int,
+    progress: Progress,
+    stop: threading.Event,
+    last: int | None = None,
 ) -> int:
     """Write the segments that hold the WAL from the path's beginning up to a position.
 
     Each is written whole, with zeros behind the position. Their status is "archived": a server that archives would
-    else send them a second time.
+    else send them a second time. With `last` only so many at the end are written.
 
     Returns:
         Count of segments.
@@ -45,6 +52,8 @@ def write_wal(
         RestoreSpaceError: The disk is full.
     """
     parts = list(_parts(path, end))
+    if last is not None:
+        parts = parts[-last:]
     failed = threading.Event()
 
     def write(part: _Part) -> None:

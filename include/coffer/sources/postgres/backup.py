@@ -26,7 +26,7 @@ from coffer.sources.assembly.drafts import ManifestDraft
 from coffer.sources.assembly.result import BackupResult, SourceWarning
 from coffer.sources.assembly.run import WriteOptions, WriteRun
 from coffer.sources.postgres.basebackup import BaseBackupOptions, BaseBackupResult, take_base_backup
-from coffer.sources.postgres.cluster_sql import ClusterState, lock_cluster, read_state
+from coffer.sources.postgres.cluster_sql import ClusterState, connect_for_lock, lock_cluster, read_state
 from coffer.sources.postgres.clustertree import ClusterTree, make_row
 from coffer.sources.postgres.connection import connect_sql
 from coffer.sources.postgres.content_digest import ProofOptions, take_proof
@@ -118,7 +118,12 @@ class _ClusterRun:
         self.progress, self.stop = progress, stop
         self.notes: list[SourceWarning] = []
         self.progress.phase = "connecting"
-        self.sql = connect_sql(source.connection)
+        self.lock = connect_for_lock(source.connection)
+        try:
+            self.sql = connect_sql(source.connection)
+        except BaseException:
+            self.lock.close()
+            raise
         self.run: WriteRun | None = None
 
     def close(self) -> None:
@@ -128,11 +133,12 @@ class _ClusterRun:
                 self.run.close()
         finally:
             self.sql.close()
+            self.lock.close()
 
     def execute(self) -> BackupResult:
         """Do it all; see `backup_cluster`."""
         label = self.source.connection.label
-        lock_cluster(self.sql, label)
+        lock_cluster(self.lock, label)
         state = read_state(self.sql, label)
         self.run = WriteRun(self.repo, self.source.name)
         parent = self._parent(state)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg2.errors
 from psycopg2.extensions import connection as SqlConnection  # noqa: N812 - psycopg2 names its class in lower case
 
-from coffer.errors_postgres import PostgresBackupRunningError, PostgresSettingError
+from coffer.errors_postgres import PostgresBackupRunningError, PostgresError, PostgresSettingError
 from coffer.postgres.page import PAGE_BYTES
 from coffer.postgres.relation_path import SEGMENT_PAGES
+from coffer.sources.postgres.connection import PostgresConnection, connect_sql
 from coffer.sources.postgres.failures import server_errors
 
 _LOCK = (0x636F6666, 1)  # "coff"; both numbers are the key of an advisory lock
+_LOCK_DATABASES = ("postgres", "template1")
 _SETTINGS_OF_THE_LOCK = (
     "SET idle_session_timeout = 0",  # the connection waits for as long as the base backup takes
     "SET tcp_keepalives_idle = 30",  # the server notices within a minute that we are gone, not within two hours
@@ -71,6 +73,24 @@ class ClusterState:
     def has_checksums(self) -> bool:
         """Whether its pages have checksums."""
         return self.settings.get("data_checksums") == "on"
+
+
+def connect_for_lock(target: PostgresConnection) -> SqlConnection:
+    """Connect to the database that the lock is taken in: it must be the same one for every run of a cluster.
+
+    An advisory lock holds within its database. Two runs may name different ones, but every cluster has template1, and
+    nearly every one has postgres.
+
+    Raises:
+        PostgresUnavailableError, PostgresError: As the server says.
+    """
+    try:
+        return connect_sql(replace(target, dbname=_LOCK_DATABASES[0]))
+    except PostgresError as refused:
+        try:
+            return connect_sql(replace(target, dbname=_LOCK_DATABASES[1]))
+        except PostgresError:
+            raise refused from None
 
 
 def lock_cluster(connection: SqlConnection, label: str) -> None:

@@ -80,6 +80,8 @@ class PostgresConnection:
             "connect_timeout": self.connect_timeout_s,
             "application_name": self.application_name,
             "sslmode": self.sslmode or ("prefer" if self.is_local else "require"),
+            # Of the environment or a service file, an address goes before any host: another server would answer.
+            "hostaddr": "",
             "gssencmode": "disable",  # else libpq asks Kerberos first, which can take seconds
             **_KEEPALIVE,
         }

@@ -112,10 +112,14 @@ def _left_at(archive: WalArchive, folder: Path, timeline: int, start: Lsn, end: 
     Raises:
         SourceFormatError: No history beside it or in the archive says so.
     """
-    for history in _histories(archive, folder):
-        for switch in history.switches:
-            if switch.timeline == timeline and start <= switch.left_at <= end:
-                return switch.left_at
+    places = [
+        switch.left_at
+        for history in _histories(archive, folder)
+        for switch in history.switches
+        if switch.timeline == timeline and start <= switch.left_at <= end
+    ]
+    if places:
+        return min(places)  # what lies behind the first parting may be of another life of the server
     raise SourceFormatError(
         f"timeline {timeline}: no history says that it was left between {start} and {end}",
         hint="Push the history of the timeline that follows it first.",
