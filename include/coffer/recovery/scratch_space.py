@@ -240,6 +240,8 @@ class ScratchSpace:
                 return answers[word]
             if "failed" in answers:
                 raise ScratchServerError(f"scratch server: cannot be started ({os.strerror(answers['failed'])})")
+        if self._dog.poll() is not None:
+            raise ScratchServerError("scratch server: its watchdog is gone")
         raise ScratchServerError(f"scratch server: {word!r} was not heard of within {patience_s:.0f} s")
 
     def _listen(self, wait_s: float) -> dict[str, int]:

@@ -206,6 +206,14 @@ def test_a_file_that_is_shorter_is_found(repo, own, scratch, monkeypatch):
     assert any(f"{path}: has 8192 bytes, expected" in f.message for f in report.findings)
 
 
+def test_what_the_structure_check_has_no_time_for_is_counted(repo, own, scratch):
+    """The content is proved all the same."""
+    back_up(repo, own)
+    report = drill(repo, scratch, budget_s=0.0)
+    assert ("proved", 0) == (report.verdict, report.counts.get("tables_checked", 0))
+    assert report.counts["relations_unchecked"] > 400
+
+
 def test_a_snapshot_without_a_proof_is_sound_at_best(repo, own, scratch):
     """It starts and is whole; that its content is right was not shown, and it says so."""
     back_up(repo, own, proof_budget_s=0.0)
