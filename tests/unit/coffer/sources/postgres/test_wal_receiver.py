@@ -381,3 +381,36 @@ def test_a_server_that_is_lost_meanwhile_is_an_error_of_a_drain(primary, repo):
     thread.join(60)
     assert isinstance(ended[0], PostgresUnavailableError)
     assert WalArchive(repo, "db").newest()[1] >= end
+
+
+def test_a_slot_that_is_read_again_at_once_is_moved_by_the_next_run(primary, repo, monkeypatch):
+    """Somebody was quicker than the last step: everything is saved, and that is no error."""
+    monkeypatch.setattr(wal_receiver, "_RELEASE_S", 0.05)
+
+    def busy(*_):
+        raise PostgresSlotBusyError("x")
+
+    monkeypatch.setattr(wal_receiver, "advance_slot", busy)
+    write_wal(primary)
+    done = drained(repo, primary)
+    assert done.slot_at is None
+    assert_whole(repo, primary, done.start, done.end)
+
+
+def test_a_server_that_goes_before_its_slot_is_moved_is_no_error(primary, repo, monkeypatch):
+    """The next run moves it."""
+
+    def gone(*_):
+        raise PostgresUnavailableError("x")
+
+    monkeypatch.setattr(wal_receiver, "connect_sql", gone)
+    write_wal(primary)
+    assert drained(repo, primary).slot_at is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [("1min", 15), ("60s", 15), ("4000ms", 1), ("2h", 30), ("1d", 30), ("0", 30), ("odd", 30)]
+)
+def test_the_patience_of_the_server_is_a_quarter_of_its_setting(setting, expected):
+    """At most half a minute, also where it is switched off."""
+    assert expected == wal_receiver._patience_of(setting)

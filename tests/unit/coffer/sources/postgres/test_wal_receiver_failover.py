@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -67,14 +68,20 @@ def receiving(repo, server, **more):
     return stop, thread, ended
 
 
-def is_saved(repo, timeline, end):
-    """Wait until everything up to a position is saved."""
+def is_saved(repo, timeline, end, ended=()):
+    """Wait until everything up to a position is saved, and no receiver has ended."""
 
     def reached():
+        assert not ended, ended
         newest = WalArchive(repo, "db").newest()
         return newest is not None and newest[0] == timeline and newest[1] >= end
 
     wait_for(reached, f"WAL up to {end} on timeline {timeline}")
+
+
+def children_of(pid):
+    """The processes that a server's postmaster has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def end_of(stop, thread, ended):
@@ -188,6 +195,29 @@ def test_another_history_of_the_same_timeline_is_a_conflict(servers, pair, repo)
         other.close()
 
 
+@pytest.mark.parametrize("is_gone", [False, True], ids=["there", "gone"])
+def test_the_histories_of_ancestors_are_saved_where_the_server_has_them(servers, pair, repo, is_gone):
+    """Two promotions: a recovery may aim for the middle timeline; a server that lost its history is no error."""
+    primary, standby = pair
+    replayed(standby, flushed(primary))
+    promote(standby)
+    write_wal(standby, 100)
+    third = servers.start_standby(standby, **KEEP)
+    try:
+        make_slot(third)
+        replayed(third, flushed(standby))
+        promote(third)
+        if is_gone:
+            (third.data / "pg_wal" / "00000002.history").unlink()
+        done = drained(repo, third)
+        archive = WalArchive(repo, "db")
+        assert (3, [3] if is_gone else [2, 3]) == (done.timeline, archive.histories())
+        assert [1, 2] == [switch.timeline for switch in archive.history(3).switches]
+        assert 0 == drained(repo, third, until=done.end).ranges  # the same histories again are no conflict
+    finally:
+        third.close()
+
+
 def test_a_backup_just_behind_a_promotion_begins_on_the_old_timeline(pair, repo):
     """Its segment's first page was written there."""
     primary, standby = pair
@@ -278,11 +308,13 @@ def test_a_receiver_goes_on_after_the_server_was_killed(pair, repo):
     begin = slot_at(primary)
     running = receiving(repo, primary)
     write_wal(primary)
+    children = children_of(primary.process.pid)
     primary.stop(signal.SIGKILL)
+    wait_for(lambda: not [pid for pid in children if Path(f"/proc/{pid}").exists()], "the end of its processes")
     (primary.data / "postmaster.pid").unlink(missing_ok=True)
     primary.start()
     write_wal(primary)
-    is_saved(repo, 1, flushed(primary))
+    is_saved(repo, 1, flushed(primary), running[2])
     done = end_of(*running)
     assert_whole(repo, primary, begin, done.end)
     assert done.reconnects >= 1
