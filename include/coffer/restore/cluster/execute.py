@@ -287,7 +287,7 @@ class _ClusterRestore:
         with data.opened(b"pg_wal/archive_status"):
             pass
         write_histories(plan.path, data)
-        # The last segment is mostly saved in part, and a restore_command brings whole ones only: it is put there always.
+        # The last segment is mostly saved in part, and a restore_command brings whole ones: it is put there always.
         last = None if self.command == "false" else _SEGMENTS_AT_THE_END
         self.stats["wal_segments"] = write_wal(
             plan.path, plan.stop.wal_end, data, workers=self.workers, progress=self.progress, stop=self.stop, last=last

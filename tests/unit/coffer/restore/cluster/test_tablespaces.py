@@ -42,13 +42,14 @@ def test_each_goes_where_it_is_told(places, tmp_path):
     assert {16400: tmp_path / "a", 16500: tmp_path / "on server"} == in_place
 
 
-def test_a_delta_finds_them_where_the_links_lead(places, tmp_path):
-    """Unless it is told otherwise; without a delta the links mean nothing."""
+def test_a_delta_does_not_follow_the_links_that_are_there(places, tmp_path):
+    """In a copied data folder they lead to the original's tablespaces; the hint names where they lead."""
     there = {16400: tmp_path / "x", 16500: tmp_path / "y"}
-    assert there == mapped(places, tmp_path, there, delta=True)
-    assert tmp_path / "z" == mapped(places, tmp_path, there, delta=True, tablespaces={"16400": tmp_path / "z"})[16400]
-    with pytest.raises(RestoreTargetError, match="has no place"):
-        mapped(places, tmp_path, there)
+    with pytest.raises(RestoreTargetError, match="has no place") as caught:
+        mapped(places, tmp_path, there, delta=True)
+    assert str(tmp_path / "x") in caught.value.hint
+    named = {"16400": tmp_path / "x", "16500": tmp_path / "y"}
+    assert there == mapped(places, tmp_path, there, delta=True, tablespaces=named)
 
 
 def test_without_a_word_nothing_is_written_to_the_servers_place(places, tmp_path):
@@ -116,6 +117,6 @@ def test_a_tablespaces_folder_that_is_not_empty_is_refused(tmp_path):
     made.restore(tmp_path / "data", tablespaces={"16400": tmp_path / "spaces"})
     (tmp_path / "spaces/PG_15_202209061/5/16401").write_bytes(b"b" * 100)
     (tmp_path / "spaces/PG_14_202107181").mkdir()
-    made.restore(tmp_path / "data", delta=True)
+    made.restore(tmp_path / "data", delta=True, tablespaces={"16400": tmp_path / "spaces"})
     assert b"a" * 9000 == (tmp_path / "spaces/PG_15_202209061/5/16401").read_bytes()
     assert (tmp_path / "spaces/PG_14_202107181").is_dir()

@@ -146,6 +146,27 @@ def test_two_backups_of_a_cluster_do_not_run_at_once(repo, own):
     take(repo, own, FULL)
 
 
+def test_the_lock_is_of_the_cluster_and_not_of_the_database_that_a_run_names(repo, own):
+    """Advisory locks hold within a database: all runs take it in the same one."""
+    from coffer.sources.postgres.cluster_sql import connect_for_lock, lock_cluster
+
+    own.sql("CREATE DATABASE other")
+    held = connect_for_lock(own.connection(dbname="other"))
+    lock_cluster(held, "a test")
+    with pytest.raises(PostgresBackupRunningError):
+        backup_cluster(repo, source_of(own), options=FULL)
+    held.close()
+
+
+def test_an_address_of_the_environment_leads_nowhere_else(repo, own, monkeypatch):
+    """Libpq puts PGHOSTADDR before the host that it is given: the backup would be of another server."""
+    own.sql("CHECKPOINT")
+    monkeypatch.setenv("PGHOSTADDR", "192.0.2.1")
+    result = backup_cluster(repo, source_of(own), options=FULL)
+    monkeypatch.delenv("PGHOSTADDR", raising=False)
+    must_hold(repo, result.snapshot, own)
+
+
 def test_another_cluster_under_the_same_name_is_refused(repo, own, servers):
     """An address that leads to another cluster must not go on with the chain."""
     take(repo, own, FULL)
