@@ -4,7 +4,7 @@ python -m benchmarks.postgres                every figure on every server that i
 python -m benchmarks.postgres --quick        scale 5, one round, few segments: proves the harness, says nothing else
 python -m benchmarks.postgres --pg 18        one version only
 python -m benchmarks.postgres --only single  one scenario only: single, chain or wal
-python -m benchmarks.postgres --scale 500    a larger cluster
+python -m benchmarks.postgres --scale 500    a larger cluster; its report is POSTGRES-blank-500.md
 python -m benchmarks.postgres --filler text   rows that compress to a half; pgbench's own compress to next to nothing
 python -m benchmarks.postgres --report       only render postgres.json again
 python -m benchmarks.postgres --again        forget what was measured for these versions, and measure anew
@@ -44,9 +44,7 @@ CHAIN_ROUNDS_MAX = 3
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code: 0 done, 1 something failed, 2 usage."""
     options = parse(arguments)
-    paths = (POSTGRES_JSON, POSTGRES_MD)
-    if options.quick:
-        paths = (CACHE_DIR / "postgres-quick.json", CACHE_DIR / "POSTGRES-QUICK.md")
+    paths = paths_of(options)
     try:
         servers = chosen_servers(options.pg)
         if not options.report:
@@ -88,6 +86,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options.segments = options.segments or (QUICK_SEGMENTS if options.quick else FULL_SEGMENTS)
     options.only = options.only or list(PHASES)
     return options
+
+
+def paths_of(options: argparse.Namespace) -> tuple[Path, Path]:
+    """Return where the raw numbers and the report go; another content than the usual one has a report of its own."""
+    if options.quick:
+        return CACHE_DIR / "postgres-quick.json", CACHE_DIR / "POSTGRES-QUICK.md"
+    content = Content(options.scale, options.filler)
+    if content == Content(FULL_SCALE):
+        return POSTGRES_JSON, POSTGRES_MD
+    return POSTGRES_JSON, POSTGRES_MD.with_stem(f"{POSTGRES_MD.stem}-{content}")
 
 
 def chosen_servers(majors: list[int] | None) -> list[Installation]:

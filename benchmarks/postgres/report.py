@@ -26,6 +26,8 @@ PHASE_TITLES = {
     "restore-sixth": "restore of the sixth",
     "fetch": "fetch of all segments",
 }
+# The days between the first and the last are in the tables of medians only.
+_MIDDLE_DAYS = frozenset(f"day-{day}" for day in range(2, DAYS))
 _HEADER = (
     "phase",
     "tool",
@@ -106,6 +108,8 @@ def _ratios(middle: dict[Cell, dict[str, float]]) -> str:
     rows = []
     for tree in sorted({cell[0] for cell in middle}):
         for phase in PHASES[tree.split("-")[1]]:
+            if phase in _MIDDLE_DAYS:
+                continue
             for tool in OWN:
                 own = middle.get((tree, phase, tool))
                 if own is None:
