@@ -24,6 +24,7 @@ from coffer.restore.cluster import (
     restore_cluster,
     restore_points,
 )
+from coffer.restore.cluster.tablespaces import links_of
 from coffer.sources.postgres.backup import backup_cluster
 from coffer.sources.postgres.spec import ClusterOptions, ClusterSource
 from coffer.sources.postgres.wal_receiver import drain
@@ -328,6 +329,12 @@ def test_without_pg_control_no_server_starts(course):
 # ------------------------------------------------------------------------------------------------ delta
 
 
+def delta_into(server):
+    """Options of a delta whose tablespaces stay where the server has them: it must be told where that is."""
+    there = {str(oid): folder for oid, folder in links_of(server.data).items()}
+    return ClusterRestoreOptions(workers=2, durable=False, delta=True, tablespaces=there)
+
+
 def test_a_delta_writes_only_pages_that_differ(course):
     """Over a server that went its own way: the content is that of the moment, most pages were never written."""
     server = course.restore(course.plan("latest"))
@@ -338,7 +345,7 @@ def test_a_delta_writes_only_pages_that_differ(course):
     server.stop()
     (server.data / "left behind").write_text("by somebody")
     plan = course.plan(f"xid:{course.late.xid}")
-    options = ClusterRestoreOptions(workers=2, durable=False, delta=True)
+    options = delta_into(server)
     stats = restore_cluster(course.repo, plan, server.data, options=options).stats
     assert not (server.data / "left behind").exists()
     assert stats["files_removed"] > 200  # of the other database alone
@@ -369,7 +376,7 @@ def test_a_delta_after_a_crash_is_not_refused(course):
     server.stop(signal.SIGKILL)
     pid_file = server.data / "postmaster.pid"
     assert pid_file.exists()
-    options = ClusterRestoreOptions(workers=2, durable=False, delta=True)
+    options = delta_into(server)
 
     def restored():
         try:  # its children take a moment to notice that it is gone
