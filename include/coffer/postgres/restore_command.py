@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+MARK = ".coming"  # behind a segment's name: it will lie in the spool in a moment
+_WAITS = 500  # of 10 ms, for a segment that is marked; then it is brought all the same: who should do so was killed
 SPOOL_NAME = "coffer-spool"  # beside the segments; PostgreSQL passes over names that are no segment's
 
 
@@ -23,7 +25,8 @@ def restore_command(
 ) -> str:
     """Return a value for `restore_command`: a segment that lies in the spool is moved, else `coffer` brings it.
 
-    Moving costs no start of Python. `coffer wal fetch` starts what fills the spool ahead of the server.
+    Moving costs no start of Python. `coffer wal fetch` starts what fills the spool ahead of the server; what is about
+    to come is waited for.
 
     Args:
         source: Name of the source.
@@ -40,7 +43,10 @@ def restore_command(
     line = " ".join(word if word in ("%f", "%p") else shlex.quote(word.replace("%", "%%")) for word in words)
     spooled = shlex.quote(folder.replace("%", "%%")) + "/%f"
     # A segment that another recovery left unread is the same file: nothing in the archive ever changes.
-    return f"mv {spooled} %p 2>/dev/null || exec {line}"
+    take = f"mv {spooled} %p 2>/dev/null"
+    instead = f"{{ {take} && exit; exec {line}; }}"  # once more: it may have come between the two looks
+    wait = f"[ $n -lt {_WAITS} ] && [ -e {spooled}{MARK} ] || {instead}; n=$((n+1)); sleep 0.01"
+    return f"n=0; until {take}; do {wait}; done"
 
 
 def _own_program() -> str:

@@ -1,8 +1,9 @@
 """A folder of segments that were brought ahead of a server in recovery, and the process that fills it.
 
 The server's restore command first moves a segment out of the spool, which costs no start of Python. The process that
-fills the spool sees by the missing file that the server went on, and brings the next. It ends, and removes what it
-brought, when the server has taken nothing for a while.
+fills the spool sees by the missing file that the server went on, and brings the next. A mark beside a segment says that
+it is about to come: a server that is faster than the archive waits for it a moment, instead of bringing it itself. The
+process ends, and removes what it brought, when the server has taken nothing for a while.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from threading import Event
 from coffer.clock import Clock
 from coffer.errors import CofferError, RestoreTargetError
 from coffer.postgres.lsn import Segment
+from coffer.postgres.restore_command import MARK
 from coffer.postgres.wal_archive import WalArchive
 from coffer.postgres.wal_segments import plan_segment, segment_content
 from coffer.recovery.wal_fetch import is_segment_name, write_file
@@ -97,6 +99,22 @@ class Spool:
         except OSError:
             return set()
 
+    def marks(self) -> set[str]:
+        """Return the segments that are marked as about to come."""
+        try:
+            return {name.removesuffix(MARK) for name in os.listdir(self.folder) if name.endswith(MARK)}
+        except OSError:
+            return set()
+
+    def mark(self, name: str) -> None:
+        """Mark a segment as about to come."""
+        with suppress(OSError):
+            os.close(os.open(self.folder / (name + MARK), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def unmark(self, names: set[str]) -> None:
+        """Take marks away."""
+        self.remove({name + MARK for name in names})
+
     def remove(self, names: set[str]) -> None:
         """Remove segments; those that are gone are no error."""
         for name in names:
@@ -141,16 +159,19 @@ class Prefetcher:
     _ready: set[int] = field(default_factory=set)  # brought, and not seen to be taken
     _coming: dict[tuple[int, int], Future[bool]] = field(default_factory=dict)  # (timeline, number)
     _wanted: str = ""
+    _marked: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         """Work until the server has taken nothing for a while, or the spool is removed; then remove what is left."""
         pause = Event()
         last_sign_s = self.clock.monotonic_s()
-        self.spool.remove(self.spool.names())  # of one that was killed
+        self.spool.unmark(self.spool.marks())  # of one that was killed
+        self.spool.remove(self.spool.names())
         with ThreadPoolExecutor(min(_MAX_WORKERS, os.cpu_count() or 1)) as pool:
             while self.clock.monotonic_s() - last_sign_s < self.idle_s and self.spool.is_locked():
                 if self._look():
                     last_sign_s = self.clock.monotonic_s()
+                self._mark()
                 for number in self._window():
                     key = self._timeline, number
                     if number not in self._ready and key not in self._coming:
@@ -158,11 +179,19 @@ class Prefetcher:
                 pause.wait(_LOOK_S)
         self.spool.clear()
 
-    def _window(self) -> range:
+    def _window(self, times: int = 1) -> range:
         """Return the numbers of the segments that are to be ready; none before the server has said where it is."""
         room = max(1, min(self.ahead, MAX_SPOOL_BYTES // self.segment_bytes)) if self._timeline else 0
-        end = self._low + room
+        end = self._low + times * room
         return range(self._low, end if self._end is None else min(end, self._end))
+
+    def _mark(self) -> None:
+        """Mark what is about to come: also what follows the window, which moves with the server."""
+        due = {self._name(number) for number in self._window(2) if number not in self._ready}
+        for name in due - self._marked:
+            self.spool.mark(name)
+        self.spool.unmark(self._marked - due)
+        self._marked = due
 
     def _look(self) -> bool:
         """Take note of what the server did and of what has come; say whether there was anything."""

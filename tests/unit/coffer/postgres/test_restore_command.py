@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from coffer.postgres.restore_command import restore_command
@@ -37,6 +38,36 @@ def test_what_lies_in_the_spool_is_moved_and_nothing_is_started(tmp_path):
     assert not (tmp_path / "shown").exists()
 
 
+def test_what_is_about_to_come_is_waited_for(tmp_path):
+    """As long as its mark is there; then it is taken, or asked for."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    mark = spool / "000000010000000000000001.coming"
+    mark.touch()
+
+    def bring():
+        (spool / "000000010000000000000001").write_bytes(b"log")
+        mark.unlink()
+
+    threading.Timer(0.2, bring).start()
+    line = restore_command("db", spool=spool, program=(shower(tmp_path),))
+    assert 0 == run(line, "000000010000000000000001", "out", tmp_path).returncode
+    assert (b"log", False) == ((tmp_path / "out").read_bytes(), (tmp_path / "shown").exists())
+    mark.touch()
+    threading.Timer(0.2, mark.unlink).start()
+    assert 7 == run(line, "000000010000000000000001", "out", tmp_path).returncode
+
+
+def test_a_mark_of_a_process_that_was_killed_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    """After a while the program is asked."""
+    monkeypatch.setattr("coffer.postgres.restore_command._WAITS", 5)
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    (spool / "000000010000000000000001.coming").touch()
+    line = restore_command("db", spool=spool, program=(shower(tmp_path),))
+    assert 7 == run(line, "000000010000000000000001", "out", tmp_path).returncode
+
+
 def test_what_does_not_is_asked_of_the_program_whose_exit_code_counts(tmp_path):
     """Every word arrives as it was given, whatever signs are in it."""
     words = {"--repo": tmp_path / "my repo's %d", "--key-file": "k;rm -r x"}
@@ -58,7 +89,7 @@ def test_what_does_not_is_asked_of_the_program_whose_exit_code_counts(tmp_path):
 def test_the_spool_lies_below_pg_wal_and_the_program_beside_python(tmp_path):
     """Where nothing else is said."""
     line = restore_command("db")
-    assert line.startswith("mv pg_wal/coffer-spool/%f %p ")
+    assert "mv pg_wal/coffer-spool/%f %p " in line
     beside = Path(sys.executable).with_name("coffer")
     assert (str(beside) if beside.is_file() else "coffer") in line
     assert os.fspath(tmp_path) not in line

@@ -155,6 +155,22 @@ def test_the_end_of_the_archive_and_damage_end_what_is_brought(saved, spool):
     stop(spool, thread)
 
 
+def test_what_is_about_to_come_is_marked(saved, spool):
+    """What follows what is ready; nothing behind the archive's end; marks of one that was killed are taken away."""
+    spool.mark(name_of(3))
+    spool.want(name_of(4))
+    thread = filling(saved, spool)
+    holds(spool, range(5, 9))
+    wait_for(lambda: spool.marks() == names_of(range(9, 13)), "the marks", 20)
+    spool.want(name_of(23))
+    holds(spool, range(24, 28))
+    wait_for(lambda: spool.marks() == names_of(range(28, 32)), "the marks", 20)
+    spool.want(name_of(27))
+    holds(spool, [28, 29])
+    wait_for(lambda: not spool.marks(), "the end of the marks", 20)
+    stop(spool, thread)
+
+
 def test_a_server_that_takes_nothing_any_more_leaves_nothing_behind(saved, spool):
     """The process ends, and removes the segments and the folder."""
     spool.want(name_of(4))
