@@ -330,8 +330,7 @@ def test_without_pg_control_no_server_starts(course):
 
 
 def delta_into(server):
-    """Options of a delta whose tablespaces stay where the server has them: it must be told where that is."""
-    there = {str(oid): folder for oid, folder in links_of(server.data).items()}
+    there = {str(oid): folder for oid, folder in links_of(server.data).items()}  # it must be told where they are
     return ClusterRestoreOptions(workers=2, durable=False, delta=True, tablespaces=there)
 
 
@@ -374,8 +373,7 @@ def test_a_delta_after_a_crash_is_not_refused(course):
     """The pid file that a killed server leaves names nobody who lives."""
     server = course.restore(course.plan("immediate"))
     server.stop(signal.SIGKILL)
-    pid_file = server.data / "postmaster.pid"
-    assert pid_file.exists()
+    assert (server.data / "postmaster.pid").exists()
     options = delta_into(server)
 
     def restored():

@@ -1,4 +1,4 @@
-"""A running server of each version that is here, for the tests of this folder."""
+"""A running PostgreSQL server of each version that is here."""
 
 from __future__ import annotations
 
