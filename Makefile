@@ -5,15 +5,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check format test test-full bench docs lock clean
+.PHONY: help setup demo up check format test test-full bench bench-postgres docs lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: ## Make .venv from the pinned requirements (seconds when nothing changed)
 	@$(PYTHON) scripts/setup_venv.py
 
-demo: setup ## Back up, verify, restore and compare a file tree of this machine through the DAG, in-process
+demo: setup ## Back up, verify, restore and compare a file tree and a PostgreSQL server through the DAGs, in-process
 	@$(BIN)/python demo/run_demo.py
 
 up: setup ## Start a whole Airflow on 127.0.0.1; Ctrl-C stops it
@@ -38,6 +38,9 @@ test-full: setup ## Run every test, the slow ones too, and hold the engine to it
 
 bench: setup ## Measure against restic, borg and tar; writes benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks
+
+bench-postgres: setup ## Measure against pg_basebackup, pgBackRest and Barman; writes benchmarks/POSTGRES.md
+	@$(BIN)/python -m benchmarks.postgres
 
 docs: setup ## Write the generated pages of docs/ anew
 	@$(BIN)/python scripts/generate_errors_md.py

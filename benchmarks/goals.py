@@ -24,6 +24,9 @@ class Goal:
         at_most: the bound; a factor when `against` or `per` is set, else in the figure's own unit.
         against: tools whose smallest median the figure is divided by; none: see `per`.
         per: the figure of the same measurement that it is divided by; none: it stands by itself.
+        per_name: what the figure `per` is, in words.
+        tool: whose figure it is: Coffer, or Coffer in another mode.
+        against_phase: the phase of the figures of `against`, where it is another one.
     """
 
     title: str
@@ -33,6 +36,9 @@ class Goal:
     at_most: float
     against: tuple[str, ...] = ()
     per: str | None = None
+    per_name: str = "store"
+    tool: str = "coffer"
+    against_phase: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ SAME_PEAK_FACTOR = 1.15
 
 def judge(goal: Goal, medians: Medians) -> Verdict:
     """Return the verdict on `goal`: what Coffer's median is, and what it is compared with."""
-    own = medians.get((goal.tree, goal.phase, "coffer"), {})
+    own = medians.get((goal.tree, goal.phase, goal.tool), {})
     value = own.get(goal.figure)
     reference, tool = _reference(goal, medians)
     if goal.per is not None:
@@ -116,7 +122,7 @@ def _reference(goal: Goal, medians: Medians) -> tuple[float | None, str | None]:
     """
     found: list[tuple[float, str]] = []
     for tool in goal.against:
-        figure = medians.get((goal.tree, goal.phase, tool), {}).get(goal.figure)
+        figure = medians.get((goal.tree, goal.against_phase or goal.phase, tool), {}).get(goal.figure)
         if figure is None:
             return None, None
         found.append((figure, tool))

@@ -77,22 +77,36 @@ def install_restic() -> None:
     """
     if RESTIC.exists():
         return
+    apt, env = private_apt(RESTIC_SUITE)
+    run_quietly(["apt-get", "download", "-q", "restic"], env=env, cwd=apt)
+    packages = sorted(apt.glob("restic_*.deb"))
+    run_quietly(["dpkg", "-x", str(packages[-1]), str(PEERS_DIR / "restic")], env=env, cwd=apt)
+
+
+def private_apt(suite: str) -> tuple[Path, dict[str, str]]:
+    """Make an apt folder of our own that knows the packages of `suite`, and nothing that is installed here.
+
+    Returns:
+        The folder, whose `cache/archives` apt downloads into, and the environment in which apt uses it.
+
+    Raises:
+        SetupError: the mirror does not answer.
+    """
     apt = PEERS_DIR / "apt"
     for folder in ("state/lists/partial", "cache/archives/partial", "etc"):
         (apt / folder).mkdir(parents=True, exist_ok=True)
     keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-    (apt / "etc" / "sources.list").write_text(f"deb [signed-by={keyring}] {debian_mirror()} {RESTIC_SUITE} main\n")
+    (apt / "etc" / "sources.list").write_text(f"deb [signed-by={keyring}] {debian_mirror()} {suite} main\n")
+    (apt / "state" / "status").touch()
     (apt / "apt.conf").write_text(
-        f'Dir::State "{apt}/state";\nDir::Cache "{apt}/cache";\n'
+        f'Dir::State "{apt}/state";\nDir::State::status "{apt}/state/status";\nDir::Cache "{apt}/cache";\n'
         f'Dir::Etc::SourceList "{apt}/etc/sources.list";\nDir::Etc::SourceParts "-";\n'
         # apt would drop to its own user, who may not be able to write below the project's folder.
         'APT::Sandbox::User "root";\nAcquire::Languages "none";\n'
     )
     env = {**os.environ, "APT_CONFIG": str(apt / "apt.conf")}
-    _run(["apt-get", "update", "-q"], env=env, cwd=apt)
-    _run(["apt-get", "download", "-q", "restic"], env=env, cwd=apt)
-    packages = sorted(apt.glob("restic_*.deb"))
-    _run(["dpkg", "-x", str(packages[-1]), str(PEERS_DIR / "restic")], env=env, cwd=apt)
+    run_quietly(["apt-get", "update", "-q"], env=env, cwd=apt)
+    return apt, env
 
 
 def install_borg() -> None:
@@ -106,14 +120,16 @@ def install_borg() -> None:
     venv = BORG.parent.parent
     PEERS_DIR.mkdir(parents=True, exist_ok=True)
     try:
-        _run([sys.executable, "-m", "venv", str(venv)])
-        _run([str(venv / "bin/pip"), "install", "-q", "--no-binary", "borgbackup", f"borgbackup=={BORG_VERSION}"])
+        run_quietly([sys.executable, "-m", "venv", str(venv)])
+        run_quietly(
+            [str(venv / "bin/pip"), "install", "-q", "--no-binary", "borgbackup", f"borgbackup=={BORG_VERSION}"]
+        )
     except SetupError as error:
         shutil.rmtree(venv, ignore_errors=True)
         raise SetupError(f"{error}\nborg needs: apt-get install {' '.join(BORG_BUILD_PACKAGES)}") from error
 
 
-def _run(command: list[str], *, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
+def run_quietly(command: list[str], *, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
     """Run `command` to its end, quietly; its last lines become the error when it fails."""
     done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode != 0:

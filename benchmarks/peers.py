@@ -194,29 +194,30 @@ class Coffer:
     def init(self) -> Command:
         """Return `coffer init`."""
         self.home.mkdir(parents=True, exist_ok=True)
-        return self._command("init", str(self.repository()), "--key-file", str(self.home / "key"))
+        return self.command("init", str(self.repository()), "--key-file", str(self.home / "key"))
 
     def backup(self, *sources: Path) -> Command:
         """Return `coffer backup`."""
-        return self._command("backup", *map(str, sources), "--source", "bench")
+        return self.command("backup", *map(str, sources), "--source", "bench")
 
     def restore(self, target: Path) -> Command:
         """Return `coffer restore latest`."""
-        return self._command("restore", "latest", "--target", str(target))
+        return self.command("restore", "latest", "--target", str(target))
 
     def restore_one(self, path: Path, target: Path) -> Command:
         """Return `coffer restore latest --path`."""
-        return self._command("restore", "latest", "--target", str(target), "--path", str(path))
+        return self.command("restore", "latest", "--target", str(target), "--path", str(path))
 
     def verify(self) -> Command:
         """Return `coffer verify`."""
-        return self._command("verify")
+        return self.command("verify")
 
     def stats(self) -> Command:
         """Return `coffer stats --json`."""
-        return self._command("stats", "--json")
+        return self.command("stats", "--json")
 
-    def _command(self, *arguments: str) -> Command:
+    def command(self, *arguments: str) -> Command:
+        """Return `coffer` with these arguments, on this repository and with its key."""
         environment = (
             ("COFFER_REPOSITORY", str(self.repository())),
             ("COFFER_KEY_FILE", str(self.home / "key")),

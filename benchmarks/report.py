@@ -74,9 +74,9 @@ def render(measurements: Sequence[Measurement], facts: Facts) -> str:
     verdicts = [*(judge(goal, middle) for goal in GOALS), *peak_verdicts(middle)]
     parts = [
         "# Figures",
-        f"{_count(verdicts)} Written by `make bench`; the raw numbers are in `results.json`.",
+        f"{count_reached(verdicts)} Written by `make bench`; the raw numbers are in `results.json`.",
         "## Goals",
-        _goals_table(verdicts),
+        goals_table(verdicts),
         *([facts.notes.strip()] if facts.notes.strip() else []),
         "## All medians",
         "Median, and the lowest and highest of the rounds in brackets.",
@@ -90,7 +90,8 @@ def render(measurements: Sequence[Measurement], facts: Facts) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _count(verdicts: Sequence[Verdict]) -> str:
+def count_reached(verdicts: Sequence[Verdict]) -> str:
+    """Return how many of the goals are reached, in one sentence."""
     judged = [v.reached for v in verdicts if v.reached is not None]
     return f"{sum(judged)} of {len(judged)} goals reached, {len(verdicts) - len(judged)} not measured."
 
@@ -112,7 +113,8 @@ def quantity(figure: str, value: float | None) -> str:
     return f"{100 * value:.2f} %"
 
 
-def _goals_table(verdicts: Sequence[Verdict]) -> str:
+def goals_table(verdicts: Sequence[Verdict]) -> str:
+    """Return the goals beside what was measured, as a Markdown table."""
     rows = [
         (v.goal.title, *_bound(v), quantity(v.goal.figure, v.value), _measured(v), _word(v.reached)) for v in verdicts
     ]
@@ -122,7 +124,7 @@ def _goals_table(verdicts: Sequence[Verdict]) -> str:
 def _bound(verdict: Verdict) -> tuple[str, str]:
     goal = verdict.goal
     if goal.per is not None:
-        return f"≤ {100 * goal.at_most:g} %", f"store: {quantity(goal.per, verdict.reference)}"
+        return f"≤ {100 * goal.at_most:g} %", f"{goal.per_name}: {quantity(goal.per, verdict.reference)}"
     if goal.against:
         name = verdict.reference_tool or " or ".join(goal.against)
         return f"≤ {goal.at_most:.3g} x", f"{name}: {quantity(goal.figure, verdict.reference)}"
@@ -193,8 +195,10 @@ def _commands(measurements: Sequence[Measurement]) -> str:
     """Return the command of each phase and tool, on the first tree that has it."""
     found = {(m.phase, m.tool): m.command for tree in reversed(TREE_TITLES) for m in measurements if m.tree == tree}
     wanted = [(phase, tool) for phase in PHASE_TITLES for tool in _TOOL_ORDER if (phase, tool) in found]
+    return commands_table([(PHASE_TITLES[phase], found[phase, tool]) for phase, tool in wanted])
+
+
+def commands_table(rows: Sequence[tuple[str, str]]) -> str:
+    """Return (phase, command line) as a Markdown table."""
     # A bar would end the table's cell.
-    return table(
-        ("phase", "command"),
-        [(PHASE_TITLES[phase], "`" + found[phase, tool].replace("|", "\\|") + "`") for phase, tool in wanted],
-    )
+    return table(("phase", "command"), [(phase, "`" + line.replace("|", "\\|") + "`") for phase, line in rows])

@@ -12,7 +12,7 @@ import re
 import secrets
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -62,9 +62,21 @@ def phases_of(tree: str, tool: str) -> tuple[str, ...]:
     return PHASES[tree] if tool == "coffer" or tree not in COFFER_ONLY else ()
 
 
-def pending_tools(plan: Plan, results: Results) -> list[str]:
-    """Return the tools that have a phase of this round still to do, in this round's order."""
-    names = [name for name in TOOLS if name in plan.versions]
+def pending_tools(
+    plan: Plan,
+    results: Results,
+    tools: Iterable[str] = TOOLS,
+    phases_of: Callable[[str, str], tuple[str, ...]] = phases_of,
+) -> list[str]:
+    """Return the tools that have a phase of this round still to do, in this round's order.
+
+    Args:
+        plan: the round.
+        results: what is measured already.
+        tools: the names of all tools, in the order of round 0.
+        phases_of: says which phases (tree, tool) goes through.
+    """
+    names = [name for name in tools if name in plan.versions]
     turn = plan.round % len(names) if names else 0
 
     def done(tool: str) -> bool:

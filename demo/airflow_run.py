@@ -22,10 +22,10 @@ def set_up(home: Path, project: Path) -> None:
     from airflow.utils.db import initdb
 
     from coffer_airflow.dag_defaults import policy_of_dags
-    from coffer_airflow.pool import make_pool
+    from coffer_airflow.pool import make_pools
 
     initdb()
-    make_pool(policy_of_dags())
+    make_pools(policy_of_dags())
 
 
 def load_dag(dag_id: str) -> DAG:

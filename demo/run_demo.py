@@ -1,4 +1,4 @@
-"""Back up a file tree of this machine through the DAG, verify it, restore it elsewhere, and compare all of it.
+"""Back up a file tree and a PostgreSQL server through the DAGs, verify, restore elsewhere, and compare all of it.
 
 What it makes lies in var/demo, which it empties first. Exit code: 0 if everything is alike, 1 if anything is not.
 """
@@ -24,6 +24,7 @@ from coffer.errors import CofferError, WrongKeyError  # noqa: E402 - as above
 from coffer.units import human_duration, human_size  # noqa: E402 - as above
 from coffer.verification.compare import Comparison, compare_trees  # noqa: E402 - as above
 from demo.airflow_run import load_dag, output_to, run_dag, set_up  # noqa: E402 - as above
+from demo.problems import DemoError  # noqa: E402 - as above
 from demo.specials import make_specials  # noqa: E402 - as above
 
 _POLICY = """\
@@ -46,10 +47,6 @@ performance_config:
 # Data that packages bring and no program writes to: large enough to be worth a measurement, the user's own.
 _STILL = ("botocore/data", "googleapiclient/discovery_cache/documents")
 _SHOWN = 20
-
-
-class DemoError(Exception):
-    """What went wrong, in a line or a few."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +121,9 @@ def run(demo: Demo) -> None:
     restore(demo)
     compare(demo, machine)
     refuse_wrong_key(demo)
+    from demo.database_demo import prove_databases
+
+    prove_databases(demo.folder, demo.log)
 
 
 # ------------------------------------------------------------------------------------------------ before

@@ -13,7 +13,7 @@ from airflow.providers.fab.auth_manager.cli_commands.utils import get_applicatio
 from airflow.utils.db import initdb
 
 from coffer_airflow.dag_defaults import policy_of_dags
-from coffer_airflow.pool import make_pool
+from coffer_airflow.pool import make_pools
 
 USER = "admin"
 
@@ -22,7 +22,7 @@ def main(password_file: str) -> int:
     """Prepare the database that the environment's settings name."""
     password = Path(password_file).read_text(encoding="ascii")
     initdb()
-    make_pool(policy_of_dags())
+    make_pools(policy_of_dags())
     with get_application_builder() as builder:
         manager = builder.sm
         user = manager.find_user(USER)

@@ -61,6 +61,17 @@ joined by commas, with `_` for `@`: `coffer backup /srv /etc` is the source `/et
 `--source`: a shell's `*` gives other paths the next time. Machines that share a repository should name their sources
 apart.
 
+## PostgreSQL servers
+
+Commands that speak to a server take `--source NAME` for a database of the policy, which says address, role, password
+and slot; or `--host`, `--port`, `--user`, `--dbname`, `--sslmode` and `--slot`, which go before the policy, and without
+a policy libpq's own `PGHOST`, `PGPORT`, `PGUSER`, `PGDATABASE` and `PGSSLMODE`. The password is where the policy says,
+else in `PGPASSWORD`, `PGPASSFILE` or `~/.pgpass`; it is never an argument. Several databases of the policy that are on
+one server are one source, with the name of the first; each of their names will do.
+
+Commands that start a server or PostgreSQL's own programs look for those of the right version in Debian's place
+(`/usr/lib/postgresql`) and in `PATH`; `COFFER_PG_BIN` names other folders instead, joined as in `PATH`.
+
 ## Exit codes
 
 | code | means |
@@ -69,6 +80,7 @@ apart.
 | 1 | failed: an error, or a check that found damage |
 | 2 | usage: the command line, the policy, or a name in it is wrong; nothing was done |
 | 3 | done, but incomplete: some files could not be saved or restored as they are; each is a warning |
+| 126 | failed, of `coffer wal fetch` alone: PostgreSQL takes a lower code for the end of the archive |
 
 An error is one line `coffer: ...` and one line `HINT: ...` on standard error. [errors.md](errors.md) lists them with
 their codes. Results are on standard output, so that they can be piped; progress and warnings are not.
@@ -118,8 +130,9 @@ find DIR -xdev -type f -user "$(id -un)" -regextype posix-extended -regex '.*/\\
   comes before the verdict.
 - `ok` is `exit_code == 0`. `error` has `code`, `message` and `hint`; a run that is incomplete (3) has no error, and
   `warnings` that say what is missing, the first thousand of `warnings_count`.
-- Codes of errors are those of [errors.md](errors.md), and four more: `damage-found` (a check found something),
-  `interrupted` (a signal), `output` (standard output cannot be written), `internal` (a mistake in Coffer).
+- Codes of errors are those of [errors.md](errors.md), and five more: `damage-found` (a check found something),
+  `not-fit` (`coffer pg doctor`: a check of the server failed), `interrupted` (a signal), `output` (standard output
+  cannot be written), `internal` (a mistake in Coffer).
 - Sizes are in bytes, durations in seconds, times in UTC. A path is written without its leading slash, as in the
   snapshot; where it is not UTF-8, `path_base64` holds its bytes.
 - A field keeps its meaning for as long as `schema` is `coffer/1`; new fields may come.

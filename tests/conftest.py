@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from tests.harness.airflow_home import use_temporary_airflow
+from tests.harness.postgres import Installation, installations
 from tests.harness.skips import count_unexcused
 
 # A skip is not a pass: above this number the build fails. [count] Tests that are skipped because the user is not root
@@ -36,6 +37,18 @@ def _connect_on_loopback_only(self, address):
 
 
 socket.socket.connect = _connect_on_loopback_only
+
+
+def pytest_collection_modifyitems(items):
+    """Let `make test` run what needs a PostgreSQL server on one version, and `make test-full` on all that are here."""
+    newest = installations()[-1]
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        versions = [
+            value for value in (callspec.params.values() if callspec else ()) if isinstance(value, Installation)
+        ]
+        if any(version != newest for version in versions):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,7 +2,8 @@
 
 TransientError
 ├─ PostgresUnavailableError            the server does not answer, or not just now
-└─ PostgresSlotBusyError               somebody else reads from the slot
+├─ PostgresSlotBusyError               somebody else reads from the slot
+└─ PostgresBackupRunningError          another backup of the cluster runs
 SourceError
 └─ PostgresError                       the server refused
    ├─ PostgresAuthError                the password or the role is wrong
@@ -12,14 +13,19 @@ SourceError
    ├─ PostgresSettingError             a setting of the server is in the way
    ├─ PostgresSlotLostError            the slot is gone or was invalidated
    ├─ WalGapError                      WAL was removed before it was saved
+   ├─ WalConflictError                 the archive holds other bytes of this place
    ├─ PostgresIncrementalRefusedError  a native incremental backup is not possible
+   │  └─ PostgresIncrementalAuditError one came, and blocks that must be in it are not
    ├─ PostgresSystemChangedError       another cluster answers at this address
    └─ PostgresTimelineError            the cluster's history is not the one that was saved
+RestoreError
+├─ RestorePointError                   the moment asked for cannot be restored
+└─ ScratchServerError                  a server cannot be run on a restored cluster
 """
 
 from __future__ import annotations
 
-from coffer.errors import SourceError, TransientError
+from coffer.errors import RestoreError, SourceError, TransientError
 
 
 class PostgresUnavailableError(TransientError):
@@ -34,6 +40,13 @@ class PostgresSlotBusyError(TransientError):
 
     code = "pg-slot-busy"
     default_hint = "Is another run of this backup receiving WAL? Wait for it, or give each its own slot."
+
+
+class PostgresBackupRunningError(TransientError):
+    """Raised when another backup of this cluster is running; nothing was read."""
+
+    code = "pg-backup-running"
+    default_hint = "Wait until it has ended: the lock ends with its connection. pg_stat_activity shows it as 'coffer'."
 
 
 class PostgresError(SourceError):
@@ -94,11 +107,28 @@ class WalGapError(PostgresError):
     )
 
 
+class WalConflictError(PostgresError):
+    """Raised when the archive holds other bytes of a place in the log; nothing was written, and what it holds stays."""
+
+    code = "pg-wal-conflict"
+    default_hint = (
+        "Do two servers write to the archive of one source, such as a test restore that archives? Switch that off, or "
+        "give each server a source name of its own."
+    )
+
+
 class PostgresIncrementalRefusedError(PostgresError):
     """Raised when the server cannot make a native incremental backup; nothing was read."""
 
     code = "pg-incr-refused"
     default_hint = "Compare page by page instead: it needs no help of the server and gives the same snapshot."
+
+
+class PostgresIncrementalAuditError(PostgresIncrementalRefusedError):
+    """Raised when a native incremental backup lacks blocks that the server's own summaries of its WAL name."""
+
+    code = "pg-incr-audit"
+    default_hint = "The server sent too little: a defect of some minor versions. Compare page by page instead."
 
 
 class PostgresSystemChangedError(PostgresError):
@@ -113,3 +143,19 @@ class PostgresTimelineError(PostgresError):
 
     code = "pg-timeline"
     default_hint = "Was the server restored to an earlier moment, or another standby promoted? Take a full backup."
+
+
+class RestorePointError(RestoreError):
+    """Raised when no snapshot and no saved WAL lead to the moment asked for; nothing was written."""
+
+    code = "pg-target-range"
+    default_hint = "Run 'coffer pg points' to see what can be restored, and name a moment within it."
+
+
+class ScratchServerError(RestoreError):
+    """Raised when a server cannot be run on a restored cluster; the scratch folder is removed."""
+
+    code = "pg-scratch"
+    default_hint = (
+        "The message holds the server's own words. Is there room, and is the scratch folder open to its user?"
+    )

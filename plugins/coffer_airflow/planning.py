@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from croniter import croniter  # type: ignore[import-untyped]  # it ships no types
 
 from coffer.clock import SYSTEM_CLOCK, utc_from_ns
+from coffer.config.databases import DatabaseServer
 from coffer.config.filetree import FileTreeSource
 from coffer.config.policy import Policy
 from coffer_airflow.dag_defaults import policy_of_dags
@@ -45,12 +46,12 @@ def plan_snapshots(
         AirflowFailException: A run by hand outside the window without leave, or of a source that there is not.
     """
     chosen = _chosen(policy, run_type, fired_at, params.get("sources") or ())
-    deadline = _deadline(policy, run_type, now, ignore_window=bool(params.get("ignore_window")))
+    deadline = run_deadline(policy, run_type, now, ignore_window=bool(params.get("ignore_window")))
     workers_each = max(1, policy.performance.max_workers // len(chosen))
     return [
         {
             "source": source.name,
-            "location": _destination(policy, source),
+            "location": destination(policy, source),
             "deadline": deadline.isoformat(),
             "workers": workers_each,
             "force_read": bool(params.get("force_read")),
@@ -82,19 +83,23 @@ def plan_run(*, params: Mapping[str, Any], dag_run: Any, logical_date: datetime 
         )
 
 
-def refuse_unknown_keys(conf: Mapping[str, Any]) -> None:
+def refuse_unknown_keys(conf: Mapping[str, Any], form: Sequence[str] = FORM) -> None:
     """Refuse what the form does not ask: Airflow passes it over, and `ignore_windows` would do nothing unnoticed.
+
+    Args:
+        conf: Of the run.
+        form: The keys of the form.
 
     Raises:
         AirflowFailException: A key is unknown; the message names it and the one that was probably meant.
     """
-    unknown = sorted(set(conf) - set(FORM))
+    unknown = sorted(set(conf) - set(form))
     if not unknown:
         return
-    meant = {key: get_close_matches(key, FORM, n=1) for key in unknown}
+    meant = {key: get_close_matches(key, form, n=1) for key in unknown}
     told = ", ".join(f"{key!r}" + (f" (did you mean {near[0]!r}?)" if near else "") for key, near in meant.items())
     raise AirflowFailException(
-        f"conf of the run: unknown key {told}\nHINT: the keys are {', '.join(FORM)}. Nothing was backed up."
+        f"conf of the run: unknown key {told}\nHINT: the keys are {', '.join(form)}. Nothing was backed up."
     )
 
 
@@ -134,8 +139,13 @@ def _chosen(
     return chosen
 
 
-def _deadline(policy: Policy, run_type: str, now: datetime, *, ignore_window: bool) -> datetime:
-    """Return when the snapshots must stop with a checkpoint: the end of the run's time or of the window."""
+def run_deadline(policy: Policy, run_type: str, now: datetime, *, ignore_window: bool) -> datetime:
+    """Return when the work of a run must stop: at the end of the run's time or of the backup window.
+
+    Raises:
+        AirflowSkipException: A scheduled run outside the backup window.
+        AirflowFailException: A run by hand outside the window without leave.
+    """
     local = now.astimezone(policy.tzinfo)
     deadline = local + timedelta(seconds=policy.performance.max_duration_s * (1 - _RESERVE))
     if ignore_window and run_type != "scheduled":
@@ -151,7 +161,7 @@ def _deadline(policy: Policy, run_type: str, now: datetime, *, ignore_window: bo
     return min(deadline, policy.window.end_after(local))
 
 
-def _destination(policy: Policy, source: FileTreeSource) -> str | None:
+def destination(policy: Policy, source: FileTreeSource | DatabaseServer) -> str | None:
     """Return the location to name: None for the policy's first, which a connection may replace."""
     first = policy.locations_of(source)[0]
     return None if first == policy.locations[0] else first.name

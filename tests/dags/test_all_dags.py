@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import pytest
 from airflow.serialization.serialized_objects import DagSerialization
 
-from coffer_airflow.dag_defaults import POOL
+from coffer_airflow.dag_defaults import POOL, WAL_POOL
 from coffer_airflow.operators.base import RepositoryOperator
 from tests.harness.airflow_home import PROJECT
 from tests.harness.airflow_runs import parse_dags
 
-DAG_IDS = {"filesystem_backup"}
-TAGS = {"backup", "filesystem"}
+DAG_IDS = {"database_full_backup", "database_incremental_backup", "filesystem_backup", "wal_archive"}
+TAGS = {"backup", "database", "filesystem", "wal"}
 # A DAG file is parsed every half minute: it may read the policy, and nothing else that takes time. [s]
 PARSED_WITHIN_S = 5
 
@@ -100,10 +100,10 @@ def test_every_task_has_owner_and_retries(dag):
 
 
 def test_what_moves_data_waits_for_the_pool(dag):
-    """Each such task is an operator of ours in our pool, so max_workers holds."""
+    """Each such task is an operator of ours in our pool, so max_workers holds; WAL has one that no backup fills."""
     found = list(data_tasks(dag))
     assert found
-    assert {POOL} == {task.pool for task in found}
+    assert {WAL_POOL if dag.dag_id == "wal_archive" else POOL} == {task.pool for task in found}
 
 
 def test_a_mapped_task_has_a_name_for_people(dag):
@@ -132,12 +132,14 @@ def test_no_secret_is_in_a_serialised_dag(installation, dagbag):
 
 
 def test_a_policy_with_mistakes_shows_as_an_import_error(installation):
-    """Each mistake with its line, in the words of `coffer config check`."""
+    """Each mistake with its line, in the words of `coffer config check`, at every DAG."""
     installation.policy.write_text("timezone: Mars/Olympus\nsorces: []\n")
-    (shown,) = parse_dags().import_errors.values()
-    assert "2 mistakes" in shown
-    assert re.search(r"coffer\.yaml:1:.*Mars/Olympus", shown)
-    assert re.search(r"coffer\.yaml:2:.*sorces", shown)
+    errors = parse_dags().import_errors
+    assert len(DAG_IDS) == len(errors)
+    for shown in errors.values():
+        assert "2 mistakes" in shown
+        assert re.search(r"coffer\.yaml:1:.*Mars/Olympus", shown)
+        assert re.search(r"coffer\.yaml:2:.*sorces", shown)
 
 
 def _listed(value):

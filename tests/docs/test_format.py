@@ -14,7 +14,10 @@ from coffer.chunking.cutter import ChunkParams
 from coffer.crypto.kdf import Argon2Params
 from coffer.crypto.kek import Kek
 from coffer.crypto.keyring import ROOT, WrapContext, key_object_name, wrap_key
+from coffer.crypto.seal import KIND_WAL_HISTORY, open_single
 from coffer.ids import pack_name
+from coffer.postgres.lsn import Lsn
+from coffer.postgres.wal_object import WalHead, encode_history, history_object_name, range_name
 from coffer.repository import checkpoint, lease
 from coffer.repository.settings import new_settings
 from coffer.repository.snapshot import object_name
@@ -76,10 +79,12 @@ def test_every_struct_of_the_repository_has_its_table():
     """A struct that is added to the format is written down."""
     described = {name for name, _ in _marked("struct")}
     found = set()
+    modules = ["coffer.postgres.wal_object"]  # the others of its package are about forms of PostgreSQL
     for package in ("coffer.crypto", "coffer.repository"):
-        for module in pkgutil.iter_modules(importlib.import_module(package).__path__, package + "."):
-            members = inspect.getmembers(importlib.import_module(module.name), lambda m: isinstance(m, struct.Struct))
-            found |= {(member.format, member.size) for _, member in members}
+        modules += [m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__, package + ".")]
+    for module in modules:
+        members = inspect.getmembers(importlib.import_module(module), lambda m: isinstance(m, struct.Struct))
+        found |= {(member.format, member.size) for _, member in members}
     assert {(_code(name).format, _code(name).size) for name in described} == found
 
 
@@ -117,7 +122,7 @@ def test_every_cap_is_the_one_of_the_code():
 
 def _flat(document, above=""):
     for name, value in document.items():
-        if isinstance(value, dict) and above + name not in ("stats",):
+        if isinstance(value, dict) and above + name not in ("stats", "facts"):
             yield from _flat(value, f"{above}{name}.")
         else:
             yield above + name
@@ -134,8 +139,18 @@ def test_every_field_of_a_json_object_is_in_its_table():
     wrapped = wrap_key(Kek(bytes(32), bytes(32)), WrapContext.of(bytes(16), b""), ROOT, 1, bytes(32))
     second_table = SECTIONS["2"][SECTIONS["2"].index("| JSON field |") :]
     assert set(json.loads(wrapped)) == _told_fields(second_table)
-    snapshot = make_snapshot(make_keyring())
+    snapshot = make_snapshot(make_keyring(), facts={"kind": "one"})
     assert set(_flat(snapshot.body())) == _told_fields(SECTIONS["7"])
+
+
+def test_every_field_of_saved_wal_is_in_its_table():
+    """The head of a range, and a history."""
+    head = WalHead("0123abcd", 7, 1, Lsn(0), Lsn(1), 1 << 24, 0, bytes(32))
+    of_head, of_history = SECTIONS["17"].split("| JSON field |")[1:]
+    assert set(json.loads(head.to_json())) == _told_fields("| JSON field |" + of_head)
+    history = encode_history(make_keyring(), "0123abcd", 2, b"", system_id=7, saved_ns=0)
+    plain = open_single(make_keyring(), KIND_WAL_HISTORY, history, "x")
+    assert set(json.loads(plain)) == _told_fields("| JSON field |" + of_history)
 
 
 def test_the_names_of_objects_are_those_of_the_code():
@@ -152,6 +167,8 @@ def test_the_names_of_objects_are_those_of_the_code():
         object_name("0123abcd", 1),
         lease.Lease("0123abcd", 1, 1, 0).object_names[0],
         f"{checkpoint.PREFIX}0123abcd-{ManualClock().now_ns():020d}",
+        range_name("0123abcd", 1, Lsn.parse("0/15D4F10"), Lsn.parse("0/2000000")),
+        history_object_name("0123abcd", 2),
     ]
     assert made == [name.replace("ab…", "ab" * 32).replace("cd…", "cd" * 32) for name in names]
 

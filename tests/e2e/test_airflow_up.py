@@ -16,6 +16,7 @@ from tests.harness.installation import closed_window, install
 
 pytestmark = [pytest.mark.e2e]
 DAG = "filesystem_backup"
+ALL_DAGS = ["database_full_backup", "database_incremental_backup", DAG, "wal_archive"]
 SLOW = ", io_limit: 2MB/s"  # slow enough that a run of 96 MiB can be killed at work
 POLICY = """\
 filesystem_backup: {{schedule: "{schedule}"}}
@@ -117,12 +118,13 @@ def _shows_the_connection_form(up):
 
 
 def _shows_the_dag(up):
-    """No import error, the plugin is loaded, the pool is there, and the API is closed to strangers."""
-    assert [DAG] == [dag["dag_id"] for dag in up.call("GET", "/api/v2/dags")[1]["dags"]]
+    """No import error, the plugin is loaded, the pools are there, and the API is closed to strangers."""
+    assert ALL_DAGS == sorted(dag["dag_id"] for dag in up.call("GET", "/api/v2/dags")[1]["dags"])
     assert 0 == up.call("GET", "/api/v2/importErrors")[1]["total_entries"]
     assert "coffer" in [plugin["name"] for plugin in up.call("GET", "/api/v2/plugins")[1]["plugins"]]
     assert 0 == up.call("GET", "/api/v2/plugins/importErrors")[1]["total_entries"]
     assert 2 == up.call("GET", "/api/v2/pools/coffer")[1]["slots"]
+    assert 4 == up.call("GET", "/api/v2/pools/coffer_wal")[1]["slots"]
     assert 401 == up.call("GET", "/api/v2/dags", token=False)[0]
 
 

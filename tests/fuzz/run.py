@@ -14,7 +14,8 @@ from pathlib import Path
 from random import Random
 
 from coffer.errors import CofferError
-from tests.fuzz.targets import TARGETS, Target
+from tests.fuzz.every_target import TARGETS
+from tests.fuzz.target import Target
 
 _KEPT = 200  # inputs that were taken, to change further
 

@@ -1,4 +1,4 @@
-"""Every parser of stored bytes: how it is called, what it is fed, and how much memory it may take.
+"""The parsers of a repository: how it is called, what it is fed, and how much memory it may take.
 
 Inner parsers get their hostile bytes sealed with the right key: else authentication would hide them.
 """
@@ -10,8 +10,7 @@ import hashlib
 import json
 import struct
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -45,31 +44,12 @@ from coffer.repository.reader import ChunkReader
 from coffer.repository.settings import NAME, new_settings, read_settings
 from coffer.repository.snapshot import MAX_OBJECT_BYTES, decode_snapshot, encode_revoked, encode_snapshot, is_revoked
 from tests.fuzz.mutating import hostile_integers, mutated, mutated_json
+from tests.fuzz.target import MIB, Target
 from tests.harness.keyrings import REPOSITORY_ID, make_keyring
 from tests.harness.manifests import DictStore, chunk_id, sample_groups
 from tests.vectors.making import SNAPSHOT, Chunk, chunks, group, pack, segment, snapshot
 
 KEYRING = make_keyring()
-MIB = 1024 * 1024
-Grow = Callable[[Random, Sequence[bytes]], bytes]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A parser under fire.
-
-    Attributes:
-        run: Calls it; raises nothing but `CofferError`.
-        samples: Good inputs.
-        grow: Makes a hostile input from the samples.
-        room_bytes: What it may take, whatever the input: a little above what its caps allow [bytes].
-    """
-
-    run: Callable[[bytes], object]
-    samples: list[bytes]
-    grow: Grow = mutated
-    room_bytes: int = 24 * MIB
-    threads: int = field(default=0)
 
 
 # ------------------------------------------------------------------------------------------------ in the clear

@@ -13,8 +13,9 @@ import sys
 import pytest
 
 from coffer.errors import ObjectCorruptError
+from tests.fuzz.every_target import TARGETS
 from tests.fuzz.run import fuzz
-from tests.fuzz.targets import TARGETS, Target
+from tests.fuzz.target import Target
 from tests.harness.programs import PROJECT
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "600"))
@@ -71,7 +72,7 @@ def test_planted_greed_is_found():
     program = """
         import json
         from tests.fuzz.run import fuzz
-        from tests.fuzz.targets import Target
+        from tests.fuzz.target import Target
         greedy = Target(lambda data: bytearray(int.from_bytes(data[:4], "little")), [b"\\0\\0\\0\\0"])
         print(json.dumps(fuzz("greedy", greedy, 5, 1)))
     """

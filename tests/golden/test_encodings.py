@@ -6,12 +6,15 @@ docs/format.md. Compressed and sealed bytes are not fixed: zstd may change, and 
 
 import hashlib
 import json
+import random
 
 import pytest
 
 from coffer.chunking.cutter import ChunkParams, Cutter
 from coffer.crypto.kdf import Argon2Params
 from coffer.crypto.keyring import CHUNK_ID
+from coffer.postgres.lsn import Lsn
+from coffer.postgres.wal_object import WalHead, encode_history, encode_range
 from coffer.repository.blocks import Group, encode_content, encode_stable, encode_times
 from coffer.repository.columns import pack_ints
 from coffer.repository.entries import Extent
@@ -19,7 +22,7 @@ from coffer.repository.manifest import BlockRef, encode_list, encode_root
 from coffer.repository.pack import PackBuilder
 from coffer.repository.settings import new_settings
 from coffer.repository.snapshot import encode_snapshot
-from coffer.sources.filesystem.blockcut import cut_blocks, fingerprint
+from coffer.sources.assembly.blockcut import cut_blocks, fingerprint
 from tests.harness.keyrings import KEYS, make_keyring, random_again
 from tests.harness.manifests import chunk_id, row, sample_groups
 from tests.harness.manual_clock import ManualClock
@@ -81,8 +84,29 @@ def _cuts():
 def _ids():
     ids = make_keyring().ids
     told = [ids.chunk_id(b"x", type_).hex() for type_ in (1, 2, 3, 4)]
-    told += [ids.content_id(b"x").hex(), ids.extents_id([(chunk_id(1), 5), (None, 7)]).hex(), ids.source_tag("home")]
+    told += [
+        ids.content_id(b"x").hex(),
+        ids.extents_id([(chunk_id(1), 0, 5), (None, 0, 7)]).hex(),
+        ids.source_tag("home"),
+    ]
     return json.dumps([*told, ids.chunker_seed]).encode()
+
+
+def _wal_range():
+    data = random.Random(1).randbytes(1_200_000)  # no frame shrinks, so that no compressed byte is fixed
+    ids = make_keyring().ids.wal_hasher()
+    ids.update(data)
+    start = Lsn.parse("1/23456789")
+    end, saved_ns = start.after(len(data)), ManualClock().now_ns()
+    head = WalHead("0123abcd", 7_123_456_789_012_345_678, 3, start, end, 1 << 24, saved_ns, ids.digest())
+    with random_again("golden wal range"):
+        return b"".join(encode_range(make_keyring(), head, data))
+
+
+def _wal_history():
+    content = b"1\t0/5000148\tno recovery target specified\n"
+    with random_again("golden wal history"):
+        return encode_history(make_keyring(), "0123abcd", 2, content, system_id=7, saved_ns=ManualClock().now_ns())
 
 
 def _block_cuts():
@@ -107,6 +131,8 @@ GOLDEN = {
     "cuts": "697ca7ec4c94633468038f684d9dfc4cfcf7220fd1122e6f16c0befe766cb207",
     "fingerprint": "55f0c595f21dfaafcc810ad9cb7755bbf284fff1b29704aebc583fd6407fb3e9",
     "block cuts": "8da82e4fa062db9d1ffde71eca7e9f5587b00f343252b471b89455e06e0f6bbf",
+    "wal range": "00dc6772d5d83345cdbd8e4e508e4579f1b3d1ede820b86465242e2272853519",
+    "wal history": "94e26faddef3944e0fb4ab53732058f245b90ffdd9d0903ec61a30fb04d87ea4",
 }
 
 
@@ -123,6 +149,8 @@ GOLDEN = {
         ("snapshot", _snapshot),
         ("pack", _pack),
         ("ids", _ids),
+        ("wal range", _wal_range),
+        ("wal history", _wal_history),
         ("cuts", _cuts),
         ("fingerprint", lambda: fingerprint(sample_groups())),
         ("block cuts", _block_cuts),

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from coffer_airflow.dag_defaults import policy_of_dags
-from coffer_airflow.pool import make_pool
+from coffer_airflow.pool import make_pools
 from tests.harness.airflow_home import PROJECT
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def make_database() -> None:
     from airflow.utils.db import initdb
 
     initdb()
-    make_pool(policy_of_dags())
+    make_pools(policy_of_dags())
 
 
 def parse_dags() -> DagBag:

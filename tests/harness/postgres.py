@@ -200,6 +200,10 @@ class Server:
 
         wait_for(ready, "the server's first answer")
 
+    def wait_recovered(self) -> None:
+        """Wait until its recovery has ended, and it takes writes."""
+        wait_for(lambda: not self.value("SELECT pg_is_in_recovery()"), "the end of the recovery")
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it: SIGINT is PostgreSQL's fast, SIGQUIT its immediate shutdown; SIGKILL is a crash."""
         if self.process is None:
@@ -281,6 +285,17 @@ class Servers:
         server = self._new(settings)
         subprocess.run(["cp", "-a", "--reflink=auto", template.data, server.data], check=True)
         return server.start()
+
+    def empty(self) -> Server:
+        """Return a server without a data folder: whoever makes one there can start it."""
+        return self._new({})
+
+    def new_copy(self, data: Path, **settings: str) -> Server:
+        """Make a server, not started, of a copy of a data folder."""
+        server = self._new(settings)
+        subprocess.run(["cp", "-a", "--reflink=auto", data, server.data], check=True)
+        (server.data / "postmaster.pid").unlink(missing_ok=True)
+        return server
 
     def start_standby(self, primary: Server, **settings: str) -> Server:
         """Start a streaming standby of a server."""

@@ -28,6 +28,8 @@ COMMANDS = {
     "verify": "Read the stored data and authenticate all of it.",
     "stats": "Show how much is stored, and what deduplication and compression saved.",
     "keys": "Make key files, and show which keys a repository has.",
+    "pg": "Back up and restore PostgreSQL clusters.",
+    "wal": "Save PostgreSQL's write-ahead log, and bring it back.",
     "config": "Check the policy file, and show what it says.",
 }
 
@@ -117,6 +119,9 @@ def run_application(arguments: Sequence[str], *, owns_process: bool = False) -> 
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else "coffer"
         fault = fault_of_usage(error.format_message(), f"Run '{place} --help' to see what it takes.")
+        own_code = getattr(error.ctx and error.ctx.command, "fails_with", None)
+        if own_code is not None:
+            fault = fault._replace(exit_code=own_code)
         return _refuse(arguments, place.removeprefix("coffer").strip(), fault)
     except (click.Abort, KeyboardInterrupt):
         return _refuse(arguments, "", fault_of_stop())

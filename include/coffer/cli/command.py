@@ -44,12 +44,19 @@ _WHERE: tuple[tuple[tuple[str, ...], str, str], ...] = (
 WHERE_NAMES = ("repo", "location", "key_file", "passphrase_file")
 
 
+class DeclaredCommand(click.Command):
+    """A command of ours; `fails_with` as in `command`."""
+
+    fails_with: int | None = None
+
+
 def command(
     name: str,
     *,
     parent: str = "",
     opens: bool = True,
     moves_data: bool = False,
+    fails_with: int | None = None,
     options: tuple[click.Parameter, ...] = (),
 ) -> Callable[[Body], click.Command]:
     """Make a command of a function `(run, **parameters) -> Outcome`; its docstring is the command's help.
@@ -59,6 +66,7 @@ def command(
         parent: The group's word, for a command within a group.
         opens: Whether it takes the options that say which repository is meant.
         moves_data: Whether it reads or writes much data, so that the process's memory is tuned for it.
+        fails_with: The exit code of every failure, also of a command line that cannot be read; see `Run`.
         options: Its own arguments and options.
     """
     full_name = f"{parent} {name}".strip()
@@ -67,6 +75,7 @@ def command(
         def callback(as_json: bool, quiet: bool, verbose: bool, **parameters: Any) -> int:
             where = {key: parameters.pop(key, None) for key in WHERE_NAMES}
             run = Run(full_name, as_json=as_json, quiet=quiet, verbose=verbose, where=where)
+            run.fails_with = fails_with
             edge = click.get_current_context().find_object(Edge)
             if moves_data and edge is not None and edge.owns_process:
                 tune_process()
@@ -79,7 +88,9 @@ def command(
 
         where = [click.Option(list(flags), metavar=metavar, help=text) for flags, metavar, text in _WHERE if opens]
         output = [click.Option(list(flags), is_flag=True, help=text) for flags, text in _OUTPUT]
-        return click.Command(name, callback=callback, params=[*options, *where, *output], help=body.__doc__)
+        made = DeclaredCommand(name, callback=callback, params=[*options, *where, *output], help=body.__doc__)
+        made.fails_with = fails_with
+        return made
 
     return decorate
 

@@ -54,10 +54,11 @@ def execute(run: Run, command: Callable[[], Outcome]) -> int:
     try:
         exit_code, fault = _call(run, out, writer, command)
         if fault is not None:
-            exit_code = fault.exit_code
+            exit_code = fault.exit_code if run.fails_with is None else run.fails_with
         _finish(run, out, writer, exit_code, fault)
     except OSError as error:
-        return end_without_output(error)
+        exit_code = end_without_output(error)
+        return exit_code if run.fails_with is None else run.fails_with
     return exit_code
 
 

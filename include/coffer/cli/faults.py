@@ -12,6 +12,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INCOMPLETE = 3
+EXIT_FATAL = 126  # of a command that a server runs: any code up to 125 means to it that the archive has no such file
 
 
 class Fault(NamedTuple):

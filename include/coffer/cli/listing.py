@@ -83,6 +83,7 @@ def snapshot_fields(snapshot: Snapshot) -> dict[str, Any]:
         "warnings_count": snapshot.warnings_count,
         "parent_id": snapshot.parent_id,
         "stats": snapshot.stats,
+        "facts": snapshot.facts,
         "object": snapshot.name,
         "sha256": snapshot.sha256,
     }

@@ -35,6 +35,7 @@ class Run:
         io_limit_bytes_per_s: Limit of reads and writes of the store, where one was given; else the policy's counts.
         policy: The policy, once something of it was asked for.
         closing: What is closed when the run ends.
+        fails_with: The exit code of every failure, for a command whose caller tells failures by it; else None.
     """
 
     def __init__(self, command: str, *, as_json: bool, quiet: bool, verbose: bool, where: dict[str, Any]) -> None:
@@ -51,6 +52,7 @@ class Run:
         self.io_limit_bytes_per_s: int | None = None
         self.policy: Policy | None = None
         self.closing = ExitStack()
+        self.fails_with: int | None = None
 
     def note(self, text: str) -> None:
         """Write a line for people that is no result: to standard error, not where --quiet."""

@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from coffer.config.databases import DatabaseCluster, DatabaseServer
     from coffer.config.filetree import FileTreeSource
     from coffer.config.loading import check_policy, find_policy, load_policy, parse_policy, project_folder_of
     from coffer.config.mistakes import PolicyMistake, format_mistakes
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from coffer.config.policy import Dedup, KeyReference, Location, Performance, Policy
 
 __all__ = [
+    "DatabaseCluster",
+    "DatabaseServer",
     "Dedup",
     "FileTreeSource",
     "KeyReference",
@@ -36,6 +39,8 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "DatabaseCluster": "databases",
+    "DatabaseServer": "databases",
     "FileTreeSource": "filetree",
     "PolicyMistake": "mistakes",
     "format_mistakes": "mistakes",

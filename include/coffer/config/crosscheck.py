@@ -15,7 +15,14 @@ from typing import Any, NamedTuple, get_args
 
 from coffer.config.base import PolicyModel
 from coffer.config.cron import parse_cron
-from coffer.config.databases import DatabaseSchedule
+from coffer.config.databases import (
+    KEYS_OF_EACH_NAME,
+    DatabaseSchedule,
+    DatabaseServer,
+    default_connection,
+    default_slot,
+    server_address,
+)
 from coffer.config.document import Path
 from coffer.config.filetree import FilesystemBackup
 from coffer.config.local import LocalBackup
@@ -56,12 +63,16 @@ def find_conflicts(data: dict[str, Any], project_folder: FilePath) -> list[Findi
     """
     checks: tuple[Callable[[_Reading], Iterator[Finding]], ...] = (
         _names_twice,
+        _sources_named_like_databases,
         _unknown_locations,
         _unknown_sync_sources,
+        _unknown_databases,
         _overlapping_locations,
         _sources_and_locations,
         _secrets_in_locations,
         _key_reference,
+        _passwords_named_twice,
+        _one_cluster_two_ways,
         _levels_that_differ,
         _incremental_without_full,
         _schedules_outside_window,
@@ -107,6 +118,16 @@ class _Reading:
         raw = self.at("local_backup", "locations", default=_default(LocalBackup, "locations"))
         return tuple(raw) if isinstance(raw, dict) else ()
 
+    def database_names(self) -> tuple[str, ...]:
+        """Return the names of the databases."""
+        return tuple(name for name in _list(self.at("databases")) if isinstance(name, str))
+
+    def servers(self) -> dict[str, dict[str, Any]]:
+        """Return the entries of the databases' servers by name."""
+        raw = self.at("database_servers")
+        entries = raw.items() if isinstance(raw, dict) else ()
+        return {name: entry for name, entry in entries if isinstance(entry, dict)}
+
     def source_paths(self) -> Iterator[tuple[Path, dict[str, Any], str]]:
         """Yield path in the document, source and real path of everything that is backed up."""
         for index, source in self.items("sources"):
@@ -148,6 +169,22 @@ def _names_twice(reading: _Reading) -> Iterator[Finding]:
             first.setdefault(name, index)
 
 
+def _sources_named_like_databases(reading: _Reading) -> Iterator[Finding]:
+    """Find sources with the name of a database: their snapshots would be one chain."""
+    databases = reading.database_names()
+    for index, source in reading.items("sources"):
+        if source.get("name") in databases:
+            yield Finding(("sources", index, "name"), "a database has the same name", "a name of its own")
+
+
+def _unknown_databases(reading: _Reading) -> Iterator[Finding]:
+    known = reading.database_names()
+    for name in reading.servers():
+        if name not in known:
+            names = f"a name under databases: {', '.join(known)}" if known else "a name under databases; there is none"
+            yield Finding(("database_servers", name), "there is no such name under databases", names, known)
+
+
 def _unknown_names(path: Path, names: object, known: tuple[str, ...], what: str) -> Iterator[Finding]:
     for number, name in enumerate(_list(names)):
         if isinstance(name, str) and name not in known:
@@ -160,6 +197,9 @@ def _unknown_locations(reading: _Reading) -> Iterator[Finding]:
     for index, source in reading.items("sources"):
         path: Path = ("sources", index, "locations")
         yield from _unknown_names(path, source.get("locations"), known, "local_backup.locations")
+    for name, server in reading.servers().items():
+        of_server: Path = ("database_servers", name, "locations")
+        yield from _unknown_names(of_server, server.get("locations"), known, "local_backup.locations")
 
 
 def _unknown_sync_sources(reading: _Reading) -> Iterator[Finding]:
@@ -235,6 +275,38 @@ def _key_reference(reading: _Reading) -> Iterator[Finding]:
     if given and not by_passphrase:
         path = ("repository", given[0])
         yield Finding(path, "it is named but not used", "together with encryption.at_rest.key_storage: passphrase")
+
+
+def _passwords_named_twice(reading: _Reading) -> Iterator[Finding]:
+    for name, server in reading.servers().items():
+        if server.get("password_env") is not None and server.get("password_file") is not None:
+            path = ("database_servers", name, "password_file")
+            yield Finding(path, "two passwords are named", "one of password_env and password_file")
+
+
+def _one_cluster_two_ways(reading: _Reading) -> Iterator[Finding]:
+    """Find names on one server that would have it backed up in two ways, though they share one chain of snapshots."""
+    servers = reading.servers()
+    seen: dict[tuple[str, ...], str] = {}
+    for name in reading.database_names():
+        server = servers.get(name, {})
+        host, connection = server.get("host"), server.get("connection")
+        if not isinstance(host, str | None) or not isinstance(connection, str | None):
+            continue  # a mistake of its own
+        address = server_address(host, server.get("port", _default(DatabaseServer, "port")), connection)
+        first = name if address is None else seen.setdefault(address, name)
+        if first == name:
+            continue
+        for key in server.keys() & DatabaseServer.model_fields.keys() - KEYS_OF_EACH_NAME - {"host", "port"}:
+            if server[key] != _of_cluster(first, servers[first], key):
+                problem = f"differs from database_servers.{first}.{key}, and both are one server"
+                yield Finding(("database_servers", name, key), problem, "the same in both, or only in the first")
+
+
+def _of_cluster(name: str, server: dict[str, Any], key: str) -> Any:
+    """Return what a key of a server comes to, as it would be written in the file."""
+    made = {"slot": default_slot(name), "connection": default_connection(name)}
+    return server.get(key, made.get(key, _default(DatabaseServer, key)))
 
 
 def _levels_that_differ(reading: _Reading) -> Iterator[Finding]:

@@ -10,9 +10,6 @@ from __future__ import annotations
 from coffer.config.policy import Policy
 
 PENDING: dict[str, str] = {
-    "databases": "no database is backed up",
-    "backup_types": "no database is backed up",
-    "schedule": "no database is backed up",
     "cloud_backup": "nothing is sent to a cloud location",
     "sync_procedures": "nothing is synced",
     "local_backup.locations.<name>.retention": "no snapshot expires; all are kept",
@@ -23,10 +20,11 @@ PENDING: dict[str, str] = {
     "metrics": "no history of figures is kept",
     "alert_config": "no alert is sent",
     "encryption.at_rest.key_rotation": "no key is rotated",
-    "encryption.in_transit": "no connection leaves the machine",
+    "encryption.in_transit": "the only connections that leave the machine are those to databases, which take TLS 1.3",
     "access_control": "no role is made in Airflow",
     "storage_optimizer": "nothing is optimised afterwards",
-    "performance_config.concurrency.network_limit": "no connection leaves the machine",
+    "performance_config.concurrency.network_limit": "databases are read at their own max_rate; nothing else leaves the"
+    " machine",
 }
 """Key, and what that means. Listed in docs/configuration.md."""
 
@@ -37,7 +35,6 @@ def policy_notes(policy: Policy) -> tuple[str, ...]:
     Only what was asked for by name is told: a default that has no effect yet misleads nobody.
     """
     asked_for = {
-        "databases": bool(policy.databases),
         "cloud_backup": bool(policy.cloud_backup.providers),
         "alert_config": bool(policy.alert_config.channels),
     }

@@ -15,7 +15,7 @@ from pydantic import PrivateAttr, ValidationInfo, model_validator
 
 from coffer.config.base import PolicyModel
 from coffer.config.cloud import CloudBackup, SyncProcedure, SyncProcedures
-from coffer.config.databases import BackupType, DatabaseSchedule
+from coffer.config.databases import BackupType, DatabaseCluster, DatabaseSchedule, DatabaseServer, clusters_of
 from coffer.config.filetree import FilesystemBackup, FileTreeSource
 from coffer.config.local import LocalBackup
 from coffer.config.monitoring import AlertConfig, Metrics
@@ -107,6 +107,8 @@ class Policy(PolicyModel):
     """Where local backups go."""
     databases: Annotated[tuple[Name, ...], ONCE] = ()
     """The databases that are backed up, by name."""
+    database_servers: Mapping[Name, DatabaseServer] = written({})
+    """Where each of these databases is and how it is read, by its name; names at one address are one backup."""
     backup_types: Annotated[tuple[BackupType, ...], SOME, ONCE] = ("full", "incremental")
     """The kinds of database backup."""
     schedule: DatabaseSchedule = written({})
@@ -169,7 +171,7 @@ class Policy(PolicyModel):
                 return location
         raise KeyError(name)
 
-    def locations_of(self, source: FileTreeSource) -> tuple[Location, ...]:
+    def locations_of(self, source: FileTreeSource | DatabaseServer) -> tuple[Location, ...]:
         """Return the local locations that a source goes to, in the order of the file."""
         return tuple(
             location for location in self.locations if source.locations is None or location.name in source.locations
@@ -204,6 +206,22 @@ class Policy(PolicyModel):
     def sources_by_kind(self, kind: str) -> tuple[FileTreeSource, ...]:
         """Return the sources of a kind, in the order of the file."""
         return tuple(source for source in self.sources if source.kind == kind)
+
+    @property
+    def clusters(self) -> tuple[DatabaseCluster, ...]:
+        """The databases, those at one address as one cluster, in the order of the file."""
+        return clusters_of(self.databases, self.database_servers)
+
+    def cluster(self, name: str) -> DatabaseCluster:
+        """Return the cluster that holds the database of that name.
+
+        Raises:
+            KeyError: There is no such name.
+        """
+        for cluster in self.clusters:
+            if name in cluster.names:
+                return cluster
+        raise KeyError(name)
 
     def sources_of_sync(self, procedure: SyncProcedure) -> tuple[FileTreeSource, ...]:
         """Return the sources that a sync procedure takes: the ones it names, else by its own name as name or tag."""

@@ -34,8 +34,12 @@ def policy_unlocker(policy: Policy) -> Unlocker | None:
     return PassphraseUnlocker(text) if text else None
 
 
-def read_passphrase_file(path: Path) -> str:
+def read_passphrase_file(path: Path, *, what: str = "passphrase") -> str:
     """Return the first line of a file, without its end.
+
+    Args:
+        path: The file.
+        what: What it holds, for messages.
 
     Raises:
         KeyFileError: Missing, unreadable, readable by others, empty, or not UTF-8; never with its content.
@@ -46,16 +50,16 @@ def read_passphrase_file(path: Path) -> str:
             line = file.readline(_MAX_PASSPHRASE_BYTES).rstrip(b"\r\n")
     except OSError as error:
         raise KeyFileError(
-            f"passphrase file {path}: cannot be read ({error.strerror})", hint="Check the path, and who may read it."
+            f"{what} file {path}: cannot be read ({error.strerror})", hint="Check the path, and who may read it."
         ) from None
     if stat.S_ISREG(mode) and mode & 0o077:
         raise KeyFileError(
-            f"passphrase file {path}: mode {mode & 0o777:04o} lets others read it", hint=f"Run: chmod 600 {path}"
+            f"{what} file {path}: mode {mode & 0o777:04o} lets others read it", hint=f"Run: chmod 600 {path}"
         )
     try:
         text = line.decode()
     except UnicodeDecodeError:
-        raise KeyFileError(f"passphrase file {path}: not UTF-8", hint="Write it as UTF-8 text.") from None
+        raise KeyFileError(f"{what} file {path}: not UTF-8", hint="Write it as UTF-8 text.") from None
     if not text:
-        raise KeyFileError(f"passphrase file {path}: its first line is empty", hint="Write the passphrase into it.")
+        raise KeyFileError(f"{what} file {path}: its first line is empty", hint=f"Write the {what} into it.")
     return text

@@ -122,6 +122,15 @@ _RATE = f"{RATE_ALLOWED}, at least 1kB/s"
 Rate = Annotated[int, _reader(parse_rate, format_size, _RATE, 1000, None), Spelling("rate", _RATE)]
 """Bytes in a second [bytes/s]."""
 
+# The server's own bounds of MAX_RATE, which it takes in KiB/s.
+_WIRE_RATE = f"{RATE_ALLOWED}, from 32KiB/s to 1GiB/s"
+WireRate = Annotated[
+    int,
+    _reader(parse_rate, lambda rate: f"{format_size(rate)}/s", _WIRE_RATE, 2**15, 2**30),
+    Spelling("rate", _WIRE_RATE),
+]
+"""Bytes in a second that a server may send [bytes/s]."""
+
 _RETENTION = _duration("1d", "36500d")
 Retention = Annotated[int, _RETENTION[0], _RETENTION[1]]
 """How long a snapshot is kept [s]."""
@@ -133,6 +142,10 @@ Rotation = Annotated[int, _ROTATION[0], _ROTATION[1]]
 _DEADLINE = _duration("1m", "30d")
 Deadline = Annotated[int, _DEADLINE[0], _DEADLINE[1]]
 """How long something may take [s]."""
+
+_BUDGET = _duration("0s", "1d")
+ProofBudget = Annotated[int, _BUDGET[0], _BUDGET[1]]
+"""Time that may be spent on something, none included [s]."""
 
 _TIMEOUT_ALLOWED = "a whole number of seconds, or a duration such as 30m or 1h; from 1 second to 7 days"
 
@@ -259,6 +272,46 @@ _SLACK = _matching(
 )
 SlackChannel = Annotated[str, Strict(), _SLACK[0], _SLACK[1]]
 """A Slack channel."""
+
+_HOST = _matching(
+    "host",
+    r"/[^\x00-\x1f]{0,100}|[A-Za-z0-9_.:%-]{1,253}",
+    "a name or address such as db1.example.com or 10.0.0.5, or the folder of a unix socket, from / on",
+    "not a host",
+)
+HostName = Annotated[str, Strict(), _HOST[0], _HOST[1]]
+"""Where a server is."""
+
+_IDENTIFIER = _matching(
+    "identifier",
+    r"[^\x00-\x1f\x7f]{1,63}",
+    "the name of a role or database as PostgreSQL keeps it, 1 to 63 characters",
+    "not a name in PostgreSQL",
+)
+Identifier = Annotated[str, Strict(), _IDENTIFIER[0], _IDENTIFIER[1]]
+"""Name of a role or a database."""
+
+_TABLE = _matching(
+    "table",
+    r"[^.\x00-\x1f\x7f]{1,63}(\.[^.\x00-\x1f\x7f]{1,63}){1,2}",
+    "schema.table, or database.schema.table",
+    "not a table with its schema",
+)
+TableName = Annotated[str, Strict(), _TABLE[0], _TABLE[1]]
+"""Name of a table, with its schema and perhaps its database."""
+
+_SLOT = _matching("slot", r"[a-z0-9_]{1,63}", "1 to 63 of a-z, 0-9 and _", "not a name of a replication slot")
+SlotName = Annotated[str, Strict(), _SLOT[0], _SLOT[1]]
+"""Name of a replication slot."""
+
+_CONNECTION = _matching(
+    "connection",
+    r"[A-Za-z0-9_.-]{1,200}",
+    "the id of an Airflow connection: letters, digits, '_', '-' or '.'",
+    "not the id of a connection",
+)
+ConnectionId = Annotated[str, Strict(), _CONNECTION[0], _CONNECTION[1]]
+"""Id of an Airflow connection."""
 
 _PATTERN_ALLOWED = "a pattern in the syntax of .gitignore, such as *.tmp, /build/ or !keep.tmp"
 

@@ -28,6 +28,8 @@ KIND_SNAPSHOT = 3
 KIND_LEASE = 4
 KIND_CHECKPOINT = 5
 KIND_REVOKED = 6
+KIND_WAL = 7
+KIND_WAL_HISTORY = 8
 
 # magic, version, kind, pad, epoch, salt, commitment
 _HEADER = struct.Struct(f">8sHBxI{SALT_BYTES}s{COMMITMENT_BYTES}s")

@@ -54,6 +54,7 @@ class Snapshot:
         complete: Whether everything was saved; False where some files could not be read.
         warnings_count: How many.
         stats: Counts and sizes, the units in the names.
+        facts: What the source says of itself, such as a cluster's log positions (docs/format.md §16). Never a secret.
         sha256: Of the object as stored [hex]; what the next snapshot's `previous_sha256` is. Not part of the body.
     """
 
@@ -73,11 +74,12 @@ class Snapshot:
     complete: bool
     warnings_count: int
     stats: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, str | int] = field(default_factory=dict)
     sha256: str = ""
 
     def body(self) -> dict[str, Any]:
         """Return the signed fields, as they are stored."""
-        return {
+        body: dict[str, Any] = {
             "format": FORMAT,
             "source": self.source,
             "sequence": self.sequence,
@@ -94,6 +96,9 @@ class Snapshot:
             "warnings_count": self.warnings_count,
             "stats": self.stats,
         }
+        if self.facts:  # a snapshot without any has the bytes that it always had
+            body["facts"] = self.facts
+        return body
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields for people and programs."""
@@ -220,6 +225,7 @@ def _parse(fields: dict[str, Any], name: str, repository_id: bytes, sha256: str)
         complete=fields["complete"],
         warnings_count=_count(fields["warnings_count"]),
         stats={name: _sum(value) for name, value in _of_kind(fields["stats"], dict).items()},
+        facts={name: _fact(value) for name, value in _of_kind(fields.get("facts", {}), dict).items()},
         sha256=sha256,
     )
 
@@ -232,6 +238,10 @@ def _of_kind(value: Any, kind: type[T]) -> T:
 
 def _text(value: Any) -> str:
     return _of_kind(value, str)
+
+
+def _fact(value: Any) -> str | int:
+    return value if isinstance(value, str) else _sum(value)
 
 
 def _count(value: Any) -> int:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from coffer.errors import InterruptedRunError, PermanentError, RestoreSpaceError, RestoreUnsafePathError
@@ -29,6 +30,7 @@ from coffer.restore.plan import summarise
 from coffer.restore.readback import ReadBack, Restored
 from coffer.restore.selection import Selection
 from coffer.restore.spec import IssueLog, RestoreOptions, RestoreResult
+from coffer.restore.spreading import Spreading
 from coffer.restore.target import Target
 from coffer.restore.tree import Tree
 from coffer.restore.workers import Workers, worker_count
@@ -86,7 +88,8 @@ def restore(
         progress.bytes_total = snapshot.stats.get("size_bytes", 0)
     run = _Run(repo, snapshot, selection, place, options, progress, stop or threading.Event())
     try:
-        return run.execute()
+        with run.spreading:
+            return run.execute()
     except sqlite3.Error as error:
         raise RestoreSpaceError(f"temporary folder: the run's notes cannot be kept there ({error})") from None
     finally:
@@ -114,6 +117,8 @@ class _Run:
         root_fd = place.open(create=True)
         assert root_fd is not None  # asked to make it
         self.folders = Folders(root_fd, self._is_fresh, forbidden=place.forbidden)
+        # A target with something in it is somebody's already: its flags are not ours to change.
+        self.spreading: AbstractContextManager[object] = Spreading(root_fd) if place.is_empty else nullcontext()
         self.attributes = Attributes(self.powers, self.warnings)
         self._large: set[LargeFile] = set()
         self._large_slots = threading.BoundedSemaphore(_LARGE_FILES)

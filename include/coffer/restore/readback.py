@@ -140,13 +140,13 @@ class ReadBack:
         if len(content.extents) == 1 and first.chunk_id is not None and not first.indirect:
             data = _read(fd, 0, size)
             # A file of one chunk that changed while it was backed up is named by its extents.
-            named_by_extents = self._ids.extents_id([(first.chunk_id, size)])
+            named_by_extents = self._ids.extents_id([(first.chunk_id, first.offset, size)])
             if content.content_id != named_by_extents:
                 return len(data) == size and self._ids.content_id(data) == content.content_id
         return self._ids.extents_id(self._checked(fd, content)) == content.content_id
 
-    def _checked(self, fd: int, content: Content) -> Iterator[tuple[bytes | None, int]]:
-        """Yield (chunk id, length) of each extent, after comparing the file's bytes with it."""
+    def _checked(self, fd: int, content: Content) -> Iterator[tuple[bytes | None, int, int]]:
+        """Yield (chunk id, offset, length) of each extent, after comparing the file's bytes with it."""
         at = 0
         for extent in self._manifest.expand(content):
             if extent.chunk_id is None:
@@ -154,7 +154,7 @@ class ReadBack:
             else:
                 self._check_extent(_read(fd, at, extent.length), extent)
             at += extent.length
-            yield extent.chunk_id, extent.length
+            yield extent.chunk_id, extent.offset, extent.length
 
     def _check_extent(self, data: bytes, extent: Extent) -> None:
         assert extent.chunk_id is not None  # the caller handles holes

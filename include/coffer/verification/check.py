@@ -25,6 +25,7 @@ from coffer.verification.findings import DAMAGE, CheckReport, Finding, FindingLo
 from coffer.verification.inventory import Inventory, take_inventory
 from coffer.verification.placement import Placement, judge_index, place_chunks
 from coffer.verification.references import ReferenceWalk
+from coffer.verification.wal import WalExamination
 
 ReadPacks = Callable[[Placement, FindingLog], Damage]
 
@@ -32,9 +33,10 @@ ReadPacks = Callable[[Placement, FindingLog], Damage]
 def check(repo: Repository, *, progress: Progress | None = None, stop: threading.Event | None = None) -> CheckReport:
     """Check a repository's structure: every object is known and authentic, and every reference resolves.
 
-    Read are all objects but packs, and of packs the manifests; so flipped bits in files' content are not seen: see
-    `verify`. One damaged object never stops it. Nothing is written, no lock is taken, and backups may run meanwhile.
-    Memory: the index, 16 bytes for each distinct block of a manifest, and the findings, which are bounded.
+    Read are all objects but packs and WAL, of packs the manifests, and of WAL its heads; so flipped bits in files'
+    content are not seen: see `verify`. One damaged object never stops it. Nothing is written, no lock is taken, and
+    backups may run meanwhile. Memory: the index, 16 bytes for each distinct block of a manifest, and the findings,
+    which are bounded.
 
     Args:
         repo: The repository. Its own index and caches are neither used nor changed.
@@ -57,11 +59,14 @@ class Examination:
         self._stop = stop
         self._notes = FindingLog()
 
-    def run(self, read_packs: ReadPacks | None = None) -> tuple[tuple[Finding, ...], dict[str, int]]:
+    def run(
+        self, read_packs: ReadPacks | None = None, *, wal_workers: int = 0
+    ) -> tuple[tuple[Finding, ...], dict[str, int]]:
         """Return (findings, counts); see `check`.
 
         Args:
             read_packs: Reads the content of all packs, logs what is wrong, and returns which frames are lost.
+            wal_workers: Threads that read all saved WAL; 0: only its heads are opened.
         """
         repo, notes = self.repo, self._notes
         self.progress.phase = "checking"
@@ -75,6 +80,8 @@ class Examination:
         placement = place_chunks(repo.backend, repo.keyring, inventory, notes, self.tick)
         self._check_checkpoints(inventory, placement)
         damage = Damage() if read_packs is None else read_packs(placement, notes)
+        wal = WalExamination(repo, notes, self.tick, workers=wal_workers)
+        wal.examine(inventory.wal, chains)
         walk = self._walk(chains, placement, damage)
         judge_index(placement, walk.needed, notes)
         findings, found = notes.close()
@@ -88,6 +95,8 @@ class Examination:
             "blocks": walk.blocks,
             "entries": walk.entries,
             "files": walk.files,
+            "wal_ranges": wal.ranges,
+            **({"wal_read_bytes": wal.read_bytes} if wal.read_bytes else {}),
             **found,
         }
         return findings, counts

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from coffer.backends.base import Backend
 from coffer.errors import ObjectNameInvalidError
 from coffer.ids import PackId
+from coffer.postgres import wal_object
 from coffer.repository import checkpoint, index, keys, lease, settings, snapshot
 from coffer.repository.repository import PACKS_PREFIX
 from coffer.verification.findings import FindingLog
@@ -20,6 +21,7 @@ _NAMES = {
     index.PREFIX: re.compile(r"index/[0-9a-f]{64}"),
     PACKS_PREFIX: re.compile(r"packs/([0-9a-f]{2})/\1[0-9a-f]{62}"),
     keys.PREFIX: re.compile(r"keys/(?:[0-9]{4}|chunk-id|signing)-[0-9]{1,9}"),
+    wal_object.PREFIX: re.compile(r"wal/[0-9a-f]{8}/[0-9a-f]{8}(?:-[0-9a-f]{16}-[0-9a-f]{16}|\.history)"),
 }
 # Where one false name makes a listing fail, the parts of it are listed: what the names there can start with.
 _PARTS = {
@@ -38,7 +40,7 @@ class Inventory:
     """The objects of a repository by kind: name → size [bytes].
 
     Attributes:
-        snapshots, checkpoints, leases, segments, keys: By name.
+        snapshots, checkpoints, leases, segments, keys, wal: By name.
         packs: By pack id.
         count: Objects of any kind.
         size_bytes: Sum of their sizes.
@@ -49,6 +51,7 @@ class Inventory:
     leases: dict[str, int] = field(default_factory=dict)
     segments: dict[str, int] = field(default_factory=dict)
     keys: dict[str, int] = field(default_factory=dict)
+    wal: dict[str, int] = field(default_factory=dict)
     packs: dict[PackId, int] = field(default_factory=dict)
     count: int = 0
     size_bytes: int = 0
@@ -66,6 +69,7 @@ def take_inventory(backend: Backend, notes: FindingLog) -> Inventory:
     found.checkpoints = _of_kind(everything, checkpoint.PREFIX)
     found.leases = _of_kind(everything, lease.PREFIX)
     found.keys = _of_kind(everything, keys.PREFIX)
+    found.wal = _of_kind(everything, wal_object.PREFIX)
     found.packs = {
         PackId(bytes.fromhex(name.rpartition("/")[2])): size
         for name, size in _of_kind(everything, PACKS_PREFIX).items()
@@ -103,5 +107,9 @@ def _list_part(backend: Backend, prefix: str, notes: FindingLog, found: dict[str
 
 
 def _parts(prefix: str) -> tuple[str, ...]:
+    if re.fullmatch(r"wal/[0-9a-f]{0,7}|wal/[0-9a-f]{8}/", prefix):
+        return tuple(_HEX)
+    if re.fullmatch(r"wal/[0-9a-f]{8}", prefix):
+        return ("/",)
     fan_out = re.fullmatch(r"packs/([0-9a-f]{2})/", prefix)
     return (fan_out[1],) if fan_out else _PARTS.get(prefix, ())

@@ -30,11 +30,12 @@ def verify(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> VerifyReport:
-    """Check a repository as `check` does, and read every byte of every pack once.
+    """Check a repository as `check` does, and read every byte of every pack and of all saved WAL once.
 
     What it proves at the time of reading: each pack's bytes are those of its name, every chunk opens under its key at
     its place, decompresses to its length, and has its id; so every file of every snapshot can be restored, but for what
-    the findings name. A damaged pack is one finding, with the snapshots and the first paths that need what it lost.
+    the findings name. A damaged pack is one finding, with the snapshots and the first paths that need what it lost. Of
+    WAL: each range opens, and has its id; ranges that overlap hold the same bytes.
 
     Nothing is written, no lock is taken, and backups may run meanwhile. One damaged object never stops it. Memory: as
     `check`, and some 30 MiB for each thread.
@@ -51,8 +52,9 @@ def verify(
     """
     shown = progress or Progress()
     examination = Examination(repo, shown, stop)
-    reading = _Reading(examination, repo, shown, min(workers or os.cpu_count() or 1, _MAX_WORKERS))
-    findings, counts = examination.run(reading.read_packs)
+    threads = min(workers or os.cpu_count() or 1, _MAX_WORKERS)
+    reading = _Reading(examination, repo, shown, threads)
+    findings, counts = examination.run(reading.read_packs, wal_workers=threads)
     return VerifyReport(findings, counts | {"read_bytes": reading.read_bytes, "chunks_proved": reading.proved})
 
 

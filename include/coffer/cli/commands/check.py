@@ -15,8 +15,9 @@ from coffer.verification import check
 def check_repository(run: Run) -> Outcome:
     """Check that everything that is referred to is there.
 
-    Every snapshot, manifest, index segment and pack: present, of the right size, signed, in its chain. File content is
-    not read; 'coffer verify' does that. Ends with 1 if anything is wrong; hints alone are no error.
+    Every snapshot, manifest, index segment, pack and range of WAL: present, of the right size, signed, in its chain;
+    and the WAL that each snapshot of a cluster needs. File content is not read; 'coffer verify' does that. Ends with 1
+    if anything is wrong; hints alone are no error.
     """
     repo = run.repository()
     progress = Progress(phase="checking")

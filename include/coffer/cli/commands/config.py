@@ -17,6 +17,7 @@ from coffer.errors import PolicyInvalidError
 from coffer.units import format_duration, format_rate, format_size
 
 if TYPE_CHECKING:
+    from coffer.config.databases import DatabaseCluster
     from coffer.config.filetree import FileTreeSource
     from coffer.config.policy import Policy
 
@@ -82,6 +83,7 @@ def _facts(policy: Policy) -> dict[str, Any]:
     return {
         "timezone": policy.timezone,
         "sources": [_source_facts(policy, source) for source in policy.sources],
+        "databases": [_database_facts(policy, cluster) for cluster in policy.clusters],
         "locations": [
             {
                 "name": location.name,
@@ -118,6 +120,19 @@ def _source_facts(policy: Policy, source: FileTreeSource) -> dict[str, Any]:
     }
 
 
+def _database_facts(policy: Policy, cluster: DatabaseCluster) -> dict[str, Any]:
+    server = cluster.server
+    return {
+        "source": cluster.source,
+        "names": list(cluster.names),
+        "server": f"{server.host}:{server.port}" if server.host is not None else None,
+        "connection": cluster.connection,
+        "slot": cluster.slot,
+        "method": server.method,
+        "locations": [location.name for location in policy.locations_of(server)],
+    }
+
+
 def _lines(facts: dict[str, Any]) -> list[str]:
     key, performance = facts["key"], facts["performance"]
     references = {"key_file": "key_file", "passphrase": "passphrase_file"}
@@ -125,6 +140,10 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     limit = performance["io_limit_bytes_per_s"]
     sources = [
         (s["name"], s["schedule"], ", ".join(s["locations"]), ", ".join(map(str, s["paths"]))) for s in facts["sources"]
+    ]
+    databases = [
+        (", ".join(d["names"]), d["server"] or f"connection {d['connection']}", d["method"], ", ".join(d["locations"]))
+        for d in facts["databases"]
     ]
     locations = [(p["name"], p["frequency"], format_duration(p["retention_s"]), p["path"]) for p in facts["locations"]]
     window = f"{facts['window']} ({facts['timezone']})"
@@ -134,6 +153,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         "",
         *table(("source", "schedule", "locations", "paths"), sources, "llll"),
         "",
+        *([*table(("databases", "server", "method", "locations"), databases, "llll"), ""] if databases else []),
         *table(("location", "frequency", "kept for", "folder"), locations, "llll"),
         "",
         f"key: {key['storage']}, {where}",

@@ -26,8 +26,8 @@ from coffer.verification import verify
 def verify_repository(run: Run, workers: int) -> Outcome:
     """Read the stored data and authenticate all of it.
 
-    Every byte of every pack is read once, opened, and compared with its id. Includes what 'coffer check' does. Ends
-    with 1 if anything is wrong; hints alone are no error.
+    Every byte of every pack and of all saved WAL is read once, opened, and compared with its id. Includes what 'coffer
+    check' does. Ends with 1 if anything is wrong; hints alone are no error.
     """
     started_s = SYSTEM_CLOCK.monotonic_s()
     repo = run.repository()
@@ -39,8 +39,12 @@ def verify_repository(run: Run, workers: int) -> Outcome:
     outcome = outcome_of(report)
     read_bytes = report.counts.get("read_bytes", 0)
     outcome.result["duration_s"] = round(duration_s, 3)
-    done = f"{human_size(read_bytes)} in {count_of(report.counts.get('packs', 0), 'pack')} were read and authenticated"
-    speed = human_rate(read_bytes / duration_s if duration_s else 0)
+    wal_bytes = report.counts.get("wal_read_bytes", 0)
+    what = count_of(report.counts.get("packs", 0), "pack") + (
+        f" and {human_size(wal_bytes)} of WAL" if wal_bytes else ""
+    )
+    done = f"{human_size(read_bytes)} in {what} were read and authenticated"
+    speed = human_rate((read_bytes + wal_bytes) / duration_s if duration_s else 0)
     outcome.lines = [*outcome.lines, f"{done} in {human_duration(duration_s)}, {speed}"]
     return outcome
 

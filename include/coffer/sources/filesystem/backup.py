@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 import stat
 import threading
 from collections.abc import Iterator
@@ -13,25 +11,25 @@ from coffer.chunking.cutter import Cutter
 from coffer.errors import CofferError, InterruptedRunError, UsageError
 from coffer.ids import ChunkId, ContentId
 from coffer.progress import Progress
-from coffer.repository import checkpoint, lease
+from coffer.repository import checkpoint
 from coffer.repository.blocks import CTIME, DEV, INO, MODE, NLINK, SIZE, Extras, Group, Row
-from coffer.repository.concern import Concern
 from coffer.repository.entries import path_key
 from coffer.repository.manifest import NO_FINGERPRINT, ManifestReader
 from coffer.repository.repository import Repository
-from coffer.repository.snapshot import Snapshot, refuse_many_words, snapshot_id
-from coffer.repository.writer import ChunkWriter
-from coffer.sources.filesystem.blockcut import cut_blocks, fingerprint
-from coffer.sources.filesystem.bundle import Bundler, Known
+from coffer.repository.snapshot import refuse_many_words
+from coffer.sources.assembly.blockcut import cut_blocks, fingerprint
+from coffer.sources.assembly.bundle import Bundler, Known
+from coffer.sources.assembly.drafts import DraftBlock, ManifestDraft
+from coffer.sources.assembly.extents import PendingContent
+from coffer.sources.assembly.result import BackupResult, WarningLog
+from coffer.sources.assembly.run import WriteOptions, WriteRun
+from coffer.sources.assembly.tally import Tally
 from coffer.sources.filesystem.content import ContentReader, Xattrs, read_special, read_xattrs
-from coffer.sources.filesystem.drafts import DraftBlock, ManifestDraft
-from coffer.sources.filesystem.extents import PendingContent
 from coffer.sources.filesystem.filters import make_excludes
 from coffer.sources.filesystem.folder import ListedFolder, OpenFolder, VanishedError
 from coffer.sources.filesystem.ownrepository import refuse_own_repository
 from coffer.sources.filesystem.parent import Found, Key, Parent
-from coffer.sources.filesystem.spec import BackupOptions, BackupResult, FilesystemSource, WarningLog
-from coffer.sources.filesystem.tally import Tally
+from coffer.sources.filesystem.spec import BackupOptions, FilesystemSource
 from coffer.sources.filesystem.walk import Walk, make_row, resolve_paths
 
 # A file changed this shortly before it was read may change again without its times telling: it is read again next time.
@@ -104,31 +102,17 @@ class _Run:
         self.repo, self.source, self.paths, self.options = repo, source, paths, options
         self.progress, self.stop = progress, stop
         self.warnings = WarningLog()
-        self.started_ns = repo.clock.now_ns()
         ids = repo.keyring.ids
-        self.tag = ids.source_tag(source.name)
-        orphans, missing = repo.adopt_packs()
-        for pack_id in missing:
-            repo.index().forget_pack(pack_id)
-        self._store_is_damaged = bool(missing)
-        self.previous = repo.newest(source.name)
+        self.run = WriteRun(repo, source.name)
+        self.previous = self.run.previous
         self.parent = self._open_parent()
-        above = repo.remembered_number(self.tag)
-        self.lease = lease.acquire(repo.backend, repo.keyring, self.tag, repo.clock, above=above)
-        self.writer = ChunkWriter(
-            repo.backend,
-            repo.keyring,
-            repo.index(),
-            level=options.level,
-            workers=options.workers,
-            pack_size_bytes=options.pack_size_bytes,
-            adopted=orphans,
-            opens=repo.reader().opens if options.force_read else None,
-        )
+        opens = repo.reader().opens if options.force_read else None
+        self.run.begin(WriteOptions(options.level, options.workers, options.pack_size_bytes, opens))
+        writer = self.run.writer
         chunking = repo.settings.chunking
-        self.bundler = Bundler(self.writer, chunking)
+        self.bundler = Bundler(writer, chunking)
         self.reader = ContentReader(
-            self.writer,
+            writer,
             self.bundler,
             ids,
             Cutter(chunking, ids.chunker_seed),
@@ -138,7 +122,7 @@ class _Run:
             self._known_elsewhere,
             self.warnings,
         )
-        self.draft = ManifestDraft(self.writer, self.bundler)
+        self.draft = ManifestDraft(writer, self.bundler)
         self.last_key: Key | None = None
         self._links: dict[tuple[int, int], tuple[PendingContent | None, int]] = {}
         self.tally = Tally(progress)
@@ -146,9 +130,7 @@ class _Run:
 
     def close(self) -> None:
         """Stop the workers and give the lease back."""
-        self.writer.close()
-        self.repo.remember_unnamed(self.writer.unnamed)
-        lease.release(self.repo.backend, self.lease)
+        self.run.close()
 
     def execute(self, walk: Walk) -> BackupResult:
         """Do it all; see `backup`."""
@@ -165,7 +147,9 @@ class _Run:
             raise InterruptedRunError(f"backup of {self.source.name!r}: {stopped}", reason=str(stopped)) from None
         self.bundler.close()
         self.progress.phase = "committing"
-        root = self.draft.finish(self.repo.index(), self.parent.manifest if self.parent else None, self.lease.sequence)
+        root = self.draft.finish(
+            self.repo.index(), self.parent.manifest if self.parent else None, self.run.lease.sequence
+        )
         return self._commit(root)
 
     # ----------------------------------------------------------------------------------------------- the walk
@@ -177,8 +161,7 @@ class _Run:
 
     def _check_stop(self) -> None:
         """Between two steps of a long run: keep the lease, and end where that was asked for."""
-        if lease.needs_renewal(self.lease, self.repo.clock):
-            lease.renew(self.repo.backend, self.repo.keyring, self.lease, self.repo.clock)
+        self.run.keep_lease()
         if self.stop is not None and self.stop.is_set():
             raise _StoppedError("stopped by request")
         if self.options.deadline_s is not None and self.repo.clock.monotonic_s() >= self.options.deadline_s:
@@ -227,7 +210,7 @@ class _Run:
     def _looks_closer(self) -> bool:
         """Whether even blocks that did not change are looked at entry by entry."""
         assert self.parent is not None  # asked only then
-        return self.options.force_read or self._store_is_damaged or bool(self.parent.manifest.root.sparse)
+        return self.options.force_read or self.run.store_is_damaged or bool(self.parent.manifest.root.sparse)
 
     def _take_group(self, block: DraftBlock, group: ListedFolder) -> bool:
         """Decide for every entry of a folder; return whether a row differs from what was walked."""
@@ -262,7 +245,7 @@ class _Run:
         sparse = self.parent.manifest.root.sparse
         if sparse and content.extents[0].chunk_id in sparse:
             return False
-        if not self._store_is_damaged:
+        if not self.run.store_is_damaged:
             return True
         try:
             extents = list(self.parent.manifest.expand(content))
@@ -383,7 +366,7 @@ class _Run:
 
     def _open_parent(self) -> Parent | None:
         """Open the newest checkpoint or snapshot of the source, whichever began later."""
-        found = checkpoint.newest(self.repo.backend, self.repo.keyring, self.tag)
+        found = checkpoint.newest(self.repo.backend, self.repo.keyring, self.run.tag)
         roots: list[ChunkId] = []
         if found is not None and (self.previous is None or found.started_ns > self.previous.started_ns):
             roots.append(found.manifest_root)
@@ -409,53 +392,20 @@ class _Run:
                 self.draft.reuse(block)
         elif self.last_key is None:
             return
-        root = self.draft.finish(self.repo.index(), None, self.lease.sequence)
-        checkpoint.put(self.repo.backend, self.repo.keyring, self.tag, self.started_ns, root)
+        root = self.draft.finish(self.repo.index(), None, self.run.lease.sequence)
+        checkpoint.put(self.repo.backend, self.repo.keyring, self.run.tag, self.run.started_ns, root)
 
     def _commit(self, root: ChunkId) -> BackupResult:
-        stats = self._stats()
-        name = self.lease.snapshot_name
-        draft = Snapshot(
-            id=snapshot_id(self.repo.id, name),
-            name=name,
-            source=self.source.name,
-            sequence=self.lease.sequence,
-            host=self.options.host or socket.gethostname(),
-            started_ns=self.started_ns,
-            finished_ns=self.repo.clock.now_ns(),
-            manifest_root=root,
-            previous_sequence=0,
-            previous_sha256="",
-            parent_id=self.previous.id if self.previous is not None else "",
+        committed, concerns = self.run.commit(
+            root,
+            stats={**self.tally.stats(files_same=self.draft.files_same), "read_bytes": self.reader.read_bytes},
             paths=tuple(os.fsdecode(path) for path in self.paths),
             tags=self.source.tags,
-            complete=self.warnings.total == 0,
+            host=self.options.host,
             warnings_count=self.warnings.total,
-            stats=stats,
+            parent=self.previous,
         )
-        concerns: list[Concern] = []
-        committed = self.repo.commit(self.lease, draft, concerns=concerns)
-        self._tidy()
-        return BackupResult(committed, stats, tuple(self.warnings.kept), tuple(concerns))
-
-    def _tidy(self) -> None:
-        """Remove what the commit made needless. The backup is whole by now: what fails here is left to the next run."""
-        with contextlib.suppress(CofferError):
-            checkpoint.remove_until(self.repo.backend, self.tag, self.started_ns)
-        with contextlib.suppress(CofferError):
-            lease.sweep(self.repo.backend, self.repo.keyring, self.tag, self.repo.clock)
-
-    def _stats(self) -> dict[str, int]:
-        written = self.writer.stats
-        return {
-            **self.tally.stats(files_same=self.draft.files_same),
-            "read_bytes": self.reader.read_bytes,
-            "chunks_new": written.chunks_new,
-            "chunks_known": written.chunks_known,
-            "raw_bytes_new": written.raw_bytes_new,
-            "stored_bytes": written.stored_bytes,
-            "packs_new": written.packs,
-        }
+        return BackupResult(committed, committed.stats, tuple(self.warnings.kept), concerns)
 
 
 def _mark_racy(rows: list[Row], from_ns: int) -> tuple[list[Row], bool]:

@@ -13,11 +13,11 @@ from coffer.ids import ContentId
 from coffer.progress import Progress
 from coffer.repository.blocks import CTIME, DEV, INO, MTIME, SIZE, Row
 from coffer.repository.writer import ChunkWriter
-from coffer.sources.filesystem.bundle import Bundle, Bundler, Known
-from coffer.sources.filesystem.extents import LargeContent, PendingContent, SmallContent
+from coffer.sources.assembly.bundle import Bundle, Bundler, Known
+from coffer.sources.assembly.extents import LargeContent, PendingContent, SmallContent
+from coffer.sources.assembly.result import WarningLog
 from coffer.sources.filesystem.folder import OpenFolder, VanishedError
 from coffer.sources.filesystem.parent import Found
-from coffer.sources.filesystem.spec import WarningLog
 from coffer.sources.filesystem.walk import make_row
 
 # O_NONBLOCK: a fifo put in the file's place must not hang us.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from coffer.errors import SourceMissingError, SourceReadError
 from coffer.repository.blocks import DEV, INO, MODE, Row
+from coffer.sources.assembly.result import WarningLog
 from coffer.sources.filesystem.filters import CACHE_TAG_NAME, Excludes, is_tagged_cache
 from coffer.sources.filesystem.folder import (
     LIST_FLAGS,
@@ -22,7 +23,7 @@ from coffer.sources.filesystem.folder import (
     VanishedError,
     open_folder,
 )
-from coffer.sources.filesystem.spec import FilesystemSource, WarningLog
+from coffer.sources.filesystem.spec import FilesystemSource
 
 _MAX_PATH_BYTES = 4095  # PATH_MAX of Linux, less the NUL at its end
 _MAX_NAME_BYTES = 255

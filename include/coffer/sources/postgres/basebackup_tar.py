@@ -174,9 +174,13 @@ def _number(field: bytes, what: str) -> int:
 
 
 def _safe_name(name: bytes, what: str) -> bytes:
-    """Return a member's name without a slash at its end, if it stays below the data folder."""
+    """Return a member's name without `./` and a slash at its end, if it stays below the data folder.
+
+    The server itself writes `./pg_wal/archive_status`.
+    """
     bare = name.rstrip(b"/")
     parts = bare.split(b"/")
-    if not bare or bare.startswith(b"/") or b".." in parts or b"" in parts:
+    named = [part for part in parts if part != b"."]
+    if not named or bare.startswith(b"/") or b".." in parts or b"" in parts:
         raise SourceFormatError(f"{what}: the name {name!r} leads out of the data folder, or nowhere")
-    return bare
+    return b"/".join(named)

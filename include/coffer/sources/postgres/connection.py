@@ -7,6 +7,7 @@ connection without TLS where the host is not this machine.
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ OLDEST_VERSION = (
     150000  # as in server_version_num; older servers send one COPY per tablespace, which psycopg2 cannot read
 )
 APPLICATION_NAME = "coffer"
+_OTHER_SERVERS = ("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGTARGETSESSIONATTRS")
 # A peer that is gone is noticed after 60 s, not after the two hours that are the system's default.
 _KEEPALIVE: dict[str, Any] = {
     "keepalives": 1,
@@ -91,6 +93,12 @@ class PostgresConnection:
         return given
 
 
+def _forget_other_servers() -> None:
+    """Take out of this process's environment what libpq puts before the host that it is given."""
+    for name in _OTHER_SERVERS:
+        os.environ.pop(name, None)
+
+
 def connect_sql(target: PostgresConnection) -> SqlConnection:
     """Open a connection for SQL, in autocommit: every statement is its own transaction.
 
@@ -98,6 +106,7 @@ def connect_sql(target: PostgresConnection) -> SqlConnection:
         PostgresUnavailableError: No answer, or not just now.
         PostgresError: The server refuses; the subclass says why.
     """
+    _forget_other_servers()
     with server_errors(target.label):
         opened: SqlConnection = psycopg2.connect(**target.parameters())
         opened.autocommit = True
@@ -112,6 +121,7 @@ def connect_replication(target: PostgresConnection) -> PhysicalReplicationConnec
         PostgresVersionError: The server is older than 15; the connection is closed again.
         PostgresError: The server refuses; the subclass says why.
     """
+    _forget_other_servers()
     with server_errors(target.label):
         opened = psycopg2.connect(connection_factory=PhysicalReplicationConnection, **target.parameters())
     if opened.server_version < OLDEST_VERSION:

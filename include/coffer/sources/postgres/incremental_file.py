@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from coffer.errors import SourceFormatError
-from coffer.sources.postgres.page import PAGE_BYTES
-from coffer.sources.postgres.relation_path import SEGMENT_PAGES
+from coffer.postgres.page import PAGE_BYTES
+from coffer.postgres.relation_path import SEGMENT_PAGES
 
 MAGIC = 0xD3AE1F0D
 _FIXED_BYTES = 12

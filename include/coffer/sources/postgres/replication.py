@@ -15,9 +15,9 @@ from psycopg2.extensions import connection as SqlConnection  # noqa: N812 - psyc
 
 from coffer.errors import UsageError
 from coffer.errors_postgres import PostgresSlotLostError, PostgresSystemChangedError
+from coffer.postgres.lsn import Lsn
 from coffer.sources.postgres.connection import PostgresConnection, connect_replication
 from coffer.sources.postgres.failures import server_errors
-from coffer.sources.postgres.lsn import Lsn
 
 _SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}")
 _SETTING_NAME = re.compile(r"[a-z_]+")

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from psycopg2.extras import REPLICATION_PHYSICAL
 
 from coffer.errors import InterruptedRunError, SourceFormatError
 from coffer.errors_postgres import PostgresSlotLostError, PostgresTimelineError, PostgresUnavailableError, WalGapError
+from coffer.postgres.lsn import Lsn
+from coffer.postgres.timeline import History
 from coffer.sources.postgres.failures import server_errors
-from coffer.sources.postgres.lsn import Lsn
 from coffer.sources.postgres.replication import ReplicationSession, slot_name
-from coffer.sources.postgres.timeline import History
+from coffer.sources.postgres.wal_feedback import STATUS_INTERVAL_S, WalFeedback
 
-_STATUS_INTERVAL_S = 10  # a fraction of wal_sender_timeout, which is 60 s unless changed
 _POLL_S = 1.0  # how soon a stop is noticed while the server is silent
 
 
@@ -96,8 +96,15 @@ def require_kept(session: ReplicationSession, slot: str, saved: Lsn, segment_byt
 
 
 def stream_wal(
-    session: ReplicationSession, slot: str, stretch: WalStretch, *, stop: threading.Event | None = None
-) -> Iterator[tuple[Lsn, bytes]]:
+    session: ReplicationSession,
+    slot: str | None,
+    stretch: WalStretch,
+    *,
+    stop: threading.Event | None = None,
+    durable: Callable[[], Lsn | None] | None = None,
+    beat_s: float | None = None,
+    asked: threading.Event | None = None,
+) -> Generator[tuple[Lsn, bytes], None, None]:
     """Read one stretch of the log.
 
     The loop that takes the pieces must come back within wal_sender_timeout, so it only hands them on. The session is
@@ -105,9 +112,15 @@ def stream_wal(
 
     Args:
         session: The connection; nothing else uses it any more.
-        slot: That keeps the WAL; it is not moved.
+        slot: That keeps the WAL; not moved, unless by `durable`. None for WAL that is kept anyway, as that of the last
+            moment.
         stretch: What to read. Its end must be written already, or the call waits for it.
         stop: Ends it between two messages.
+        durable: Tells up to where the log is saved, None where nothing new is; everything before the stretch must be.
+            The server is told, and moves the slot. The iteration may then end early, behind any piece.
+        beat_s: Yield no bytes, at the position that was reached, when the server has been silent for so long [s].
+        asked: Is set, and a beat yielded, when the server waits until all that it sent is saved: it is to be stopped.
+            With `durable` and `beat_s`.
 
     Yields:
         (position of the first byte, bytes), without gap and without overlap, up to the end of the stretch. No piece
@@ -127,22 +140,26 @@ def stream_wal(
             return
         with server_errors(label, slot=slot), session.connection.cursor() as cursor:
             cursor.start_replication(
-                slot_name=slot_name(slot),
+                slot_name=None if slot is None else slot_name(slot),
                 slot_type=REPLICATION_PHYSICAL,
                 start_lsn=int(stretch.start),
                 timeline=stretch.timeline,
                 decode=False,
-                status_interval=_STATUS_INTERVAL_S,
+                status_interval=STATUS_INTERVAL_S,
             )
             # poll, not select: select breaks off for descriptors from 1,024 on.
             poll = select.poll()
             poll.register(session.connection.fileno(), select.POLLIN)
+            feedback = WalFeedback(cursor, stretch.start, durable, asked)
             while at < stretch.end:
                 if stop is not None and stop.is_set():
                     raise InterruptedRunError(f"postgres {label}: stopped by request at {Lsn(at)}", reason="stopped")
+                feedback.tell()
                 message = cursor.read_message()
                 if message is None:
-                    poll.poll(_POLL_S * 1000)
+                    is_beat = feedback.answer(Lsn(at)) or not poll.poll(1000 * min(beat_s or _POLL_S, _POLL_S))
+                    if is_beat and beat_s is not None:
+                        yield Lsn(at), b""
                     continue
                 begin, data = int(message.data_start), message.payload
                 if begin != at:
@@ -150,6 +167,8 @@ def stream_wal(
                 data = data[: stretch.end - at]
                 yield Lsn(at), data
                 at += len(data)
+                if not feedback.goes_on(begin):
+                    return
     finally:
         session.close()
 

@@ -36,7 +36,7 @@ def test_the_list_of_commands_says_what_each_module_says(name):
 def test_every_command_takes_json_quiet_and_verbose():
     """The three options are everywhere, and every option has a help text."""
     found = dict(leaves())
-    assert 14 == len(found)
+    assert 19 == len(found)
     for words, command in found.items():
         names = {flag for parameter in command.params for flag in parameter.opts}
         assert {"--json", "--quiet", "--verbose"} <= names, words

@@ -45,14 +45,15 @@ def test_default_policy_names_every_key_at_the_top():
 def test_examples_in_the_default_policy_are_valid():
     """Each example in a comment, put in place of the [] or {} above it, gives a valid policy."""
     text, count = re.subn(
-        r"(?m)^( *\w+:) (?:\[\]|\{\})\n((?:^#.*\n)+)",
+        r"(?m)^( *\w+:) (?:\[\]|\{\})(?: +#.*)?\n((?:^#.*\n)+)",
         lambda match: match[1] + "\n" + re.sub("(?m)^#", " ", match[2]),
         DEFAULT.read_text(),
     )
-    assert 3 == count
+    assert 4 == count
     policy = parse_policy(text, PROJECT)
-    assert (3, 2, 2) == (
+    assert (3, 3, 2, 2) == (
         len(policy.databases),
+        len(policy.database_servers),
         len(policy.cloud_backup.providers),
         len(policy.alert_config.channels),
     )

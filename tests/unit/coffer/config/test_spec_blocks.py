@@ -16,7 +16,7 @@ ROOT = Path("/srv/project")
 def test_the_blocks_hold_every_key_of_the_specification():
     """The blocks name all the keys at the top that the specification has."""
     keys = {key for block in BLOCKS for key in yaml.safe_load(block.read_text())}
-    expected = set(Policy.model_fields) - {"timezone", "repository", "sources", "filesystem_backup"}
+    expected = set(Policy.model_fields) - {"timezone", "repository", "sources", "filesystem_backup", "database_servers"}
     assert expected == keys
     assert 8 == len(BLOCKS)
 
@@ -62,4 +62,4 @@ def test_blocks_without_effect_are_told():
     """What a reader of the specification's policy could wrongly rely on is named, each in one line."""
     policy = parse_policy("\n".join(block.read_text() for block in BLOCKS), ROOT)
     subjects = [note.partition(":")[0] for note in policy_notes(policy)]
-    assert ["databases", "cloud_backup", "alert_config", "encryption.at_rest.key_storage"] == subjects
+    assert ["cloud_backup", "alert_config", "encryption.at_rest.key_storage"] == subjects

@@ -43,31 +43,35 @@ def test_the_chunker_seed_is_positive_and_below_2_63(number):
 
 
 def test_the_id_of_a_file_in_pieces_depends_on_every_piece_and_its_order():
-    """Chunk ids, lengths, holes and their order all count; a hole is not a chunk of zeros' id."""
+    """Chunk ids, places in them, lengths, holes and their order all count; a hole is not a chunk of zeros' id."""
     ids = IdKeys(KEY)
     a, b = ids.chunk_id(b"a"), ids.chunk_id(b"b")
     variants = [
-        [(a, 1), (b, 1)],
-        [(b, 1), (a, 1)],
-        [(a, 1), (b, 2)],
-        [(a, 1), (None, 1)],
-        [(None, 1), (a, 1)],
-        [(a, 1)],
+        [(a, 0, 1), (b, 0, 1)],
+        [(b, 0, 1), (a, 0, 1)],
+        [(a, 0, 1), (b, 0, 2)],
+        [(a, 0, 1), (b, 8192, 1)],
+        [(a, 8192, 1), (b, 0, 1)],
+        [(a, 0, 1), (None, 0, 1)],
+        [(None, 0, 1), (a, 0, 1)],
+        [(a, 0, 1)],
         [],
     ]
     found = {ids.extents_id(variant) for variant in variants}
     assert len(variants) == len(found)
     assert {CONTENT_ID_BYTES} == {len(content_id) for content_id in found}
-    assert ids.extents_id([(a, 1)]) == ids.extents_id(iter([(a, 1)]))
+    assert ids.extents_id([(a, 0, 1)]) == ids.extents_id(iter([(a, 0, 1)]))
 
 
 def test_the_id_of_a_file_in_pieces_is_computed_as_written_down():
-    """docs/format.md §7: the text "extents", NUL, then chunk id and 64-bit little-endian length of each."""
+    """docs/format.md §7: "extents", NUL, then id and length (u64 LE) of each chunk; bit 63 of it tells an offset."""
     ids = IdKeys(KEY)
     content_key = blake3(KEY, derive_key_context="coffer/1 content id").digest()
     a = ids.chunk_id(b"a")
     told = b"extents\0" + a + (7).to_bytes(8, "little") + bytes(32) + (9).to_bytes(8, "little")
-    assert blake3(told, key=content_key).digest(16) == ids.extents_id([(a, 7), (None, 9)])
+    assert blake3(told, key=content_key).digest(16) == ids.extents_id([(a, 0, 7), (None, 0, 9)])
+    with_offset = b"extents\0" + a + (7 | 1 << 63).to_bytes(8, "little") + (5).to_bytes(8, "little")
+    assert blake3(with_offset, key=content_key).digest(16) == ids.extents_id([(a, 5, 7)])
 
 
 def test_chunks_of_another_type_have_other_ids():

@@ -151,9 +151,9 @@ def test_a_part_of_a_chunk_is_compared_with_the_chunk(bench, target, give_back):
     ids = bench.repo.keyring.ids
     extents = (Extent(chunk, 2, 3), Extent(chunk, 0, 10))
     right = false_content(*extents)
-    right.content_id = ids.extents_id([(chunk, 3), (chunk, 10)])
+    right.content_id = ids.extents_id([(chunk, 2, 3), (chunk, 0, 10)])
     alone = false_content(Extent(chunk, 4, 6))
-    alone.content_id = ids.extents_id([(chunk, 6)])
+    alone.content_id = ids.extents_id([(chunk, 4, 6)])
     entries = [
         (b"alone", (forged_row(size=6), None, alone)),
         (b"false id", (forged_row(size=13), None, false_content(*extents))),

@@ -21,8 +21,19 @@ OBJECTS = {
     "snapshots/0123abcd-00000001": 7,
     "leases/0123abcd-00000001-0001": 8,
     "checkpoints/0123abcd-00000000000000000001": 9,
+    "wal/0123abcd/00000001-0000000000000001-0000000000000002": 10,
+    "wal/0123abcd/00000002.history": 11,
 }
-STRAYS = ["other", "keys/0001", "index/short", f"packs/cd/{DIGEST}", f"packs/{DIGEST}", "snapshots/0123abcd-1", "a/b"]
+STRAYS = [
+    "other",
+    "keys/0001",
+    "index/short",
+    f"packs/cd/{DIGEST}",
+    f"packs/{DIGEST}",
+    "snapshots/0123abcd-1",
+    "a/b",
+    "wal/x",
+]
 NO_NAMES = [
     "README",
     "packs/NOTE",
@@ -31,6 +42,8 @@ NO_NAMES = [
     "snapshots/NOTE",
     "keys/NOTE",
     "leases/x y",
+    "wal/NOTE",
+    "wal/0123abcd/NOTE",
     "UP/below",
 ]
 
@@ -54,6 +67,8 @@ def assert_complete(inventory):
     assert {"keys/0001-1": 2, "keys/chunk-id-1": 3, "keys/signing-12": 4} == inventory.keys
     assert {"leases/0123abcd-00000001-0001": 8} == inventory.leases
     assert {"checkpoints/0123abcd-00000000000000000001": 9} == inventory.checkpoints
+    wal = {name: size for name, size in OBJECTS.items() if name.startswith("wal/")}
+    assert wal == inventory.wal
 
 
 def test_every_kind_of_object_is_told_by_its_name():

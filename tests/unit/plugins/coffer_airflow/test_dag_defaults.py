@@ -7,7 +7,15 @@ from airflow.sdk import CronTriggerTimetable, MultipleCronTriggerTimetable
 
 from coffer.config import parse_policy
 from coffer.errors import PolicyInvalidError
-from coffer_airflow.dag_defaults import deadline_alert, default_args, filesystem_schedule, max_duration, policy_of_dags
+from coffer_airflow.dag_defaults import (
+    database_schedule,
+    deadline_alert,
+    default_args,
+    filesystem_schedule,
+    max_duration,
+    policy_of_dags,
+    wal_schedule,
+)
 
 PLAIN = "timezone: Asia/Tokyo\nsources:\n  - {name: a, kind: filesystem, paths: [a]}\n"
 
@@ -35,8 +43,30 @@ def test_a_policy_without_sources_keeps_the_dags_schedule(tmp_path):
 def test_the_deadline_is_the_policys_longest_duration(tmp_path):
     """Four hours from when the run was queued, unless the policy says otherwise."""
     policy = parse_policy("performance_config: {scheduling: {max_duration: 3h}}\n", tmp_path)
-    assert timedelta(hours=3) == max_duration(policy) == deadline_alert(policy).interval
+    assert timedelta(hours=3) == max_duration(policy) == deadline_alert(max_duration(policy)).interval
     assert timedelta(hours=4) == max_duration(parse_policy(PLAIN, tmp_path))
+
+
+DATABASES = PLAIN + 'databases: [a-db]\nschedule: {full: "0 1 * * 0", incremental: "0 2 * * 1-6", wal: "*/7 * * * *"}\n'
+
+
+def test_databases_have_a_schedule_for_each_kind_and_for_wal(tmp_path):
+    """In the policy's time zone."""
+    policy = parse_policy(DATABASES, tmp_path)
+    assert CronTriggerTimetable("0 1 * * 0", timezone="Asia/Tokyo") == database_schedule(policy, "full")
+    assert CronTriggerTimetable("0 2 * * 1-6", timezone="Asia/Tokyo") == database_schedule(policy, "incremental")
+    assert CronTriggerTimetable("*/7 * * * *", timezone="Asia/Tokyo") == wal_schedule(policy)
+
+
+def test_without_databases_or_a_kind_there_is_no_schedule(tmp_path):
+    """Nothing runs that would have nothing to do."""
+    nothing = parse_policy(PLAIN, tmp_path)
+    assert [None] * 3 == [
+        database_schedule(nothing, "full"),
+        database_schedule(nothing, "incremental"),
+        wal_schedule(nothing),
+    ]
+    assert database_schedule(parse_policy(DATABASES + "backup_types: [full]\n", tmp_path), "incremental") is None
 
 
 def test_transient_errors_are_tried_again_with_growing_pauses():

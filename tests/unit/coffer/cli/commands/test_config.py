@@ -53,11 +53,11 @@ def test_the_mistakes_are_rows_for_programs(coffer, broken):
 
 
 def test_what_is_right_but_has_no_effect_is_noted(coffer, tmp_path):
-    """A database that is named is not backed up by this version; the exit code stays 0."""
-    (tmp_path / "p.yaml").write_text("databases: [main]\n")
+    """A bucket that is named is not written to by this version; the exit code stays 0."""
+    (tmp_path / "p.yaml").write_text("cloud_backup: {providers: {a: {type: aws_s3, bucket: org, region: eu-west-1}}}\n")
     ended = coffer("config", "check", tmp_path / "p.yaml")
     assert 0 == ended.code
-    assert "note: databases: not acted on" in ended.out
+    assert "note: cloud_backup: not acted on" in ended.out
 
 
 def test_the_policy_is_shown_with_its_defaults(coffer, tmp_path, monkeypatch):
@@ -68,15 +68,22 @@ def test_the_policy_is_shown_with_its_defaults(coffer, tmp_path, monkeypatch):
         "sources: [{name: a, paths: [data], schedule: '0 3 * * *'}]\n"
         "repository: {passphrase_env: WORDS}\n"
         "encryption: {at_rest: {key_storage: passphrase}}\n"
+        "databases: [shop, books, olap]\n"
+        "database_servers: {shop: {host: db1, method: native}, olap: {host: db1}}\n"
     )
     monkeypatch.setenv("COFFER_POLICY", str(file))
     monkeypatch.setenv("WORDS", "the secret itself")
     ended = coffer("config", "show")
     assert 0 == ended.code
     assert f"a       0 3 * * *  primary    {tmp_path}/data" in ended.out
+    assert "shop, olap  db1:5432                 native  primary" in ended.out
+    assert "books       connection coffer_books  delta   primary" in ended.out
     assert "key: passphrase, WORDS" in ended.out
     assert "the secret itself" not in ended.out
     result = coffer("config", "show", "--json").result
+    assert [("shop", "coffer_shop"), ("books", "coffer_books")] == [
+        (database["source"], database["slot"]) for database in result["databases"]
+    ]
     assert ([f"{tmp_path}/data"], "0 3 * * *", 4) == (
         result["sources"][0]["paths"],
         result["sources"][0]["schedule"],

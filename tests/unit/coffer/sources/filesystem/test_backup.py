@@ -12,8 +12,8 @@ import pytest
 
 from coffer.chunking.cutter import ChunkParams
 from coffer.progress import Progress
+from coffer.sources.assembly.extents import MAX_DIRECT_EXTENTS
 from coffer.sources.filesystem import BackupOptions, FilesystemSource, backup
-from coffer.sources.filesystem.extents import MAX_DIRECT_EXTENTS
 from tests.harness.backups import Workbench, needs_root, write_tree
 
 # user::rwx, user:1234:r--, group::r-x, mask::r-x, other::--- as the kernel has it (linux/posix_acl_xattr.h)

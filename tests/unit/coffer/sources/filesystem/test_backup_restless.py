@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from coffer.sources.filesystem import blockcut
+from coffer.sources.assembly import blockcut
 from tests.harness.backups import Workbench, folder_for_everybody, unprivileged, write_tree
 from tests.harness.snapshots import disk_tree
 

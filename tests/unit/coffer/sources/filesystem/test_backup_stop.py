@@ -11,7 +11,8 @@ import pytest
 from coffer.errors import InterruptedRunError
 from coffer.progress import Progress
 from coffer.repository import checkpoint, lease
-from coffer.sources.filesystem import BackupOptions, backup, blockcut
+from coffer.sources.assembly import blockcut
+from coffer.sources.filesystem import BackupOptions, backup
 from tests.harness.backups import write_tree
 from tests.harness.soundness import assert_sound
 from tests.harness.syscalls import FileCalls, scripted

@@ -11,7 +11,8 @@ import pytest
 from coffer.ids import pack_name
 from coffer.repository.manifest import NO_FINGERPRINT
 from coffer.repository.pack import TYPE_DATA
-from coffer.sources.filesystem import blockcut, walk
+from coffer.sources.assembly import blockcut
+from coffer.sources.filesystem import walk
 from tests.harness.backups import Workbench, write_tree
 from tests.harness.memory_store import TamperableMemoryBackend
 from tests.harness.syscalls import FileCalls, scripted

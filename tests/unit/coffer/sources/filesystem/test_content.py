@@ -8,10 +8,10 @@ import stat
 
 import pytest
 
+from coffer.sources.assembly.result import WarningLog
 from coffer.sources.filesystem import content
 from coffer.sources.filesystem.content import data_ranges, has_holes, read_special, read_xattrs
 from coffer.sources.filesystem.folder import VanishedError
-from coffer.sources.filesystem.spec import WarningLog
 
 ENDLESS = 1 << 62
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from coffer.sources.filesystem.spec import MAX_WARNINGS_KEPT, BackupOptions, SourceWarning, WarningLog
+from coffer.sources.assembly.result import MAX_WARNINGS_KEPT, SourceWarning, WarningLog
+from coffer.sources.filesystem.spec import BackupOptions
 
 
 def test_a_log_of_warnings_counts_all_and_keeps_the_first():

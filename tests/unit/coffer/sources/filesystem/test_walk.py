@@ -11,9 +11,10 @@ import pytest
 from coffer.errors import SourceMissingError, SourceReadError
 from coffer.repository.blocks import DEV
 from coffer.repository.entries import path_key
+from coffer.sources.assembly.result import WarningLog
 from coffer.sources.filesystem import walk as module
 from coffer.sources.filesystem.filters import make_excludes
-from coffer.sources.filesystem.spec import FilesystemSource, WarningLog
+from coffer.sources.filesystem.spec import FilesystemSource
 from coffer.sources.filesystem.walk import Walk, resolve_paths
 from tests.harness.backups import needs_root, write_tree
 from tests.harness.programs import run_program

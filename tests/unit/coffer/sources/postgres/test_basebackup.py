@@ -11,7 +11,7 @@ import pytest
 
 from coffer.errors import InterruptedRunError, UsageError
 from coffer.errors_postgres import PostgresIncrementalRefusedError
-from coffer.sources.postgres.backup_manifest import ManifestParser
+from coffer.postgres.backup_manifest import ManifestParser
 from coffer.sources.postgres.basebackup import BaseBackupOptions, CorruptPage, take_base_backup
 from coffer.sources.postgres.basebackup_tar import Kind, Member, TarParser
 from coffer.sources.postgres.replication import ReplicationSession

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coffer.errors import SourceFormatError
+from coffer.postgres.page import PAGE_BYTES
+from coffer.postgres.relation_path import SEGMENT_PAGES
 from coffer.sources.postgres.incremental_file import MAGIC, MAX_HEADER_BYTES, header_length, parse_header
-from coffer.sources.postgres.page import PAGE_BYTES
-from coffer.sources.postgres.relation_path import SEGMENT_PAGES
 
 
 def header_of(blocks, truncation=100, magic=MAGIC):

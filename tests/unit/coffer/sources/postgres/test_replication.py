@@ -6,8 +6,8 @@ import pytest
 
 from coffer.errors import UsageError
 from coffer.errors_postgres import PostgresSlotLostError, PostgresSystemChangedError
+from coffer.postgres.lsn import Lsn
 from coffer.sources.postgres.connection import connect_sql
-from coffer.sources.postgres.lsn import Lsn
 from coffer.sources.postgres.replication import ReplicationSession, advance_slot
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from coffer.errors import InterruptedRunError
 from coffer.errors_postgres import PostgresSlotLostError, PostgresTimelineError, WalGapError
+from coffer.postgres.lsn import Lsn, Segment
+from coffer.postgres.timeline import History, Switch
 from coffer.sources.postgres.connection import connect_sql
-from coffer.sources.postgres.lsn import Lsn, Segment
 from coffer.sources.postgres.replication import ReplicationSession, advance_slot
-from coffer.sources.postgres.timeline import History, Switch
 from coffer.sources.postgres.walstream import (
     WalStretch,
     newest_position,

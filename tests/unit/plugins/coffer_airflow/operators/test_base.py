@@ -7,12 +7,24 @@ import threading
 import pytest
 
 from coffer_airflow import operators
-from coffer_airflow.operators import RestoreOperator, SnapshotOperator, VerifyOperator
+from coffer_airflow.operators import (
+    DatabaseBackupOperator,
+    DatabaseDrillOperator,
+    DatabaseDumpOperator,
+    RestoreOperator,
+    SnapshotOperator,
+    VerifyOperator,
+    WalDrainOperator,
+)
 
 MADE = {
     SnapshotOperator: {"source": "docs"},
     VerifyOperator: {},
     RestoreOperator: {"snapshot": "latest", "target": "/restored"},
+    DatabaseBackupOperator: {"source": "primary"},
+    DatabaseDrillOperator: {"source": "primary"},
+    DatabaseDumpOperator: {"source": "primary"},
+    WalDrainOperator: {"source": "primary"},
 }
 CLASSES = list(MADE)
 

@@ -1,0 +1,1 @@
+"""Coffer's PostgreSQL figures beside those of pg_basebackup, pgBackRest and Barman."""
