@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from coffer.cli.command import Edge
 from coffer.cli.envelope import EnvelopeWriter
 from coffer.cli.execution import end_without_output
 from coffer.cli.faults import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Fault, fault_of_stop, fault_of_usage
+from coffer.cli.lazygroup import LazyGroup
 
 # In the order of a first use. The texts are here so that `coffer --help` loads no command; a test compares them.
 COMMANDS = {
@@ -42,42 +42,12 @@ Exit codes: 0 all well, 1 failed, 2 usage, 3 done but incomplete.
 """
 
 
-class _Commands(click.Group):
-    """The group of all commands; imports the one that is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"coffer.cli.commands.{cmd_name}")
-        command: click.Command = module.COMMAND
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(f"no such command {args[0]!r}{_nearest(args[0])}", ctx)
-        return super().resolve_command(ctx, args)
-
-
-def _nearest(word: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(word, COMMANDS, n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
-
-
 def application() -> click.Group:
     """Return the whole command line."""
-    return _Commands(
+    return LazyGroup(
         "coffer",
+        COMMANDS,
+        "coffer.cli.commands.",
         help=_HELP,
         params=[
             click.Option(

@@ -135,23 +135,16 @@ def extract(
     others = _others(plan, options.database)
     server_programs(plan.facts.major, ["pg_dump"])
     with ScratchSpace(options.scratch or Path(tempfile.gettempdir()), clock) as space:
-        exclude = _exclude(others)
         space.require_room(_needed_bytes(repo, plan, others) + plan.wal_bytes + _SLACK_BYTES)
-        restored = restore_cluster(
-            repo,
-            plan,
-            space.data,
-            options=ClusterRestoreOptions(
-                tablespaces_below=space.tablespaces,
-                durable=False,
-                owner=space.owner,
-                exclude=exclude,
-                workers=options.workers,
-                wal_limit_bytes=max(plan.wal_bytes, 1),
-            ),
-            progress=progress,
-            stop=stop,
+        into_scratch = ClusterRestoreOptions(
+            tablespaces_below=space.tablespaces,
+            durable=False,
+            owner=space.owner,
+            exclude=_exclude(others),
+            workers=options.workers,
+            wal_limit_bytes=max(plan.wal_bytes, 1),
         )
+        restored = restore_cluster(repo, plan, space.data, options=into_scratch, progress=progress, stop=stop)
         progress.phase = "recovering"
         server = ScratchServer(space, _server_options(plan, options, others), clock=clock, stop=stop)
         server.start()

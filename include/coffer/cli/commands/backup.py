@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coffer.cli.backing_up import tuned_by_policy, warn_of
 from coffer.cli.command import argument, command, flag, option
 from coffer.cli.display import Display
 from coffer.cli.listing import snapshot_fields
@@ -15,7 +16,6 @@ from coffer.cli.quantities import DURATION, RATE, seconds_until
 from coffer.cli.run import Run
 from coffer.cli.text import count_of, escape
 from coffer.clock import SYSTEM_CLOCK
-from coffer.compression import LEVEL_OFF
 from coffer.errors import UsageError
 from coffer.progress import Progress
 from coffer.sources.filesystem import BackupOptions, BackupResult, FilesystemSource, backup
@@ -120,14 +120,7 @@ def _of_policy(run: Run, name: str | None) -> FilesystemSource:
 
 
 def _options(run: Run) -> BackupOptions:
-    if run.policy is None:
-        return BackupOptions()
-    performance = run.policy.performance
-    return BackupOptions(
-        level=performance.compression_level or LEVEL_OFF,
-        workers=performance.max_workers,
-        pack_size_bytes=performance.pack_size_bytes,
-    )
+    return BackupOptions(**tuned_by_policy(run))
 
 
 def derived_name(paths: tuple[str, ...]) -> str:
@@ -176,11 +169,7 @@ def _seconds(given: dict[str, Any], policy: Policy | None) -> float | None:
 
 
 def _outcome(run: Run, result: BackupResult, duration_s: float, unremembered: str) -> Outcome:
-    for warning in result.warnings:
-        run.warn(warning.code, warning.message, warning.path.lstrip(b"/"))
-    run.count_warnings(result.snapshot.warnings_count)
-    for concern in result.concerns:
-        run.warn(concern.code, concern.message)
+    warn_of(run, result)
     if unremembered:  # the backup is whole, so the exit code does not change by it
         run.warn(
             "head-not-remembered",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-
-import click
+from coffer.cli.lazygroup import LazyGroup
 
 # In the order of a first use. The texts are here so that `coffer pg --help` loads no command; a test compares them.
 COMMANDS = {
@@ -19,22 +17,4 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """The group; imports the command that is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"coffer.cli.commands.pg_{cmd_name}")
-        command: click.Command = module.COMMAND
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-COMMAND = _Commands("pg", help="Back up and restore PostgreSQL clusters.")
+COMMAND = LazyGroup("pg", COMMANDS, "coffer.cli.commands.pg_", help="Back up and restore PostgreSQL clusters.")

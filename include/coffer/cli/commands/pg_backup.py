@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from coffer.cli.backing_up import tuned_by_policy, warn_of
 from coffer.cli.clusters import cluster_options, find_cluster
 from coffer.cli.command import command, flag, option
 from coffer.cli.display import Display
@@ -15,7 +16,6 @@ from coffer.cli.quantities import DURATION, RATE
 from coffer.cli.run import Run
 from coffer.cli.text import count_of, escape
 from coffer.clock import SYSTEM_CLOCK
-from coffer.compression import LEVEL_OFF
 from coffer.postgres.facts import Method
 from coffer.progress import Progress
 from coffer.sources.assembly.result import BackupResult
@@ -80,7 +80,6 @@ COMMAND = back_up
 def _options(run: Run, given: dict[str, Any], known: DatabaseCluster | None, started_s: float) -> ClusterOptions:
     """Return what the options say, and for the rest what the policy says of the cluster."""
     seconds = given["max_duration"]
-    tuned: dict[str, Any] = {}
     method, budget_s = Method.DELTA, 0.0
     tables: tuple[str, ...] = ()
     rate: int | None = None
@@ -91,13 +90,7 @@ def _options(run: Run, given: dict[str, Any], known: DatabaseCluster | None, sta
         budget_s, tables, rate = server.proof.budget, server.proof.tables, server.max_rate
         is_fast = is_fast and server.fast_checkpoint
     if run.policy is not None:
-        performance = run.policy.performance
-        tuned = {
-            "level": performance.compression_level or LEVEL_OFF,
-            "workers": performance.max_workers,
-            "pack_size_bytes": performance.pack_size_bytes,
-        }
-        seconds = seconds or performance.max_duration_s
+        seconds = seconds or run.policy.performance.max_duration_s
     return ClusterOptions(
         method=method if given["method"] is None else Method(given["method"]),
         fast_checkpoint=is_fast,
@@ -105,16 +98,12 @@ def _options(run: Run, given: dict[str, Any], known: DatabaseCluster | None, sta
         deadline_s=None if seconds is None else started_s + seconds,
         proof_budget_s=budget_s if given["prove"] is None else given["prove"],
         proof_tables=(*given["prove_first"], *tables),
-        **tuned,
+        **tuned_by_policy(run),
     )
 
 
 def _outcome(run: Run, result: BackupResult, duration_s: float) -> Outcome:
-    for warning in result.warnings:
-        run.warn(warning.code, warning.message, warning.path or None)
-    run.count_warnings(result.snapshot.warnings_count)
-    for concern in result.concerns:
-        run.warn(concern.code, concern.message)
+    warn_of(run, result)
     snapshot, stats = result.snapshot, result.stats
     speed = stats["read_bytes"] / duration_s if duration_s > 0 else 0.0
     facts = {

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from coffer.cli.backing_up import tuned_by_policy, warn_of
 from coffer.cli.clusters import cluster_options, find_cluster
 from coffer.cli.command import command, flag, option
 from coffer.cli.display import Display
@@ -15,7 +16,6 @@ from coffer.cli.quantities import DURATION
 from coffer.cli.run import Run
 from coffer.cli.text import count_of, escape
 from coffer.clock import SYSTEM_CLOCK
-from coffer.compression import LEVEL_OFF
 from coffer.progress import Progress
 from coffer.sources.assembly.result import BackupResult
 from coffer.sources.postgres.logical import dump_database
@@ -93,24 +93,13 @@ COMMAND = dump
 
 
 def _options(run: Run, seconds: float | None, started_s: float) -> LogicalOptions:
-    tuned: dict[str, Any] = {}
     if run.policy is not None:
-        performance = run.policy.performance
-        tuned = {
-            "level": performance.compression_level or LEVEL_OFF,
-            "workers": performance.max_workers,
-            "pack_size_bytes": performance.pack_size_bytes,
-        }
-        seconds = seconds or performance.max_duration_s
-    return LogicalOptions(deadline_s=None if seconds is None else started_s + seconds, **tuned)
+        seconds = seconds or run.policy.performance.max_duration_s
+    return LogicalOptions(deadline_s=None if seconds is None else started_s + seconds, **tuned_by_policy(run))
 
 
 def _outcome(run: Run, result: BackupResult, duration_s: float) -> Outcome:
-    for warning in result.warnings:
-        run.warn(warning.code, warning.message, warning.path or None)
-    run.count_warnings(result.snapshot.warnings_count)
-    for concern in result.concerns:
-        run.warn(concern.code, concern.message)
+    warn_of(run, result)
     snapshot, stats = result.snapshot, result.stats
     speed = stats["read_bytes"] / duration_s if duration_s > 0 else 0.0
     facts = {

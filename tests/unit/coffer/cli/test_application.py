@@ -102,7 +102,7 @@ def test_a_stop_while_the_command_line_is_read_is_one_line(coffer, monkeypatch):
     def abort(*_, **__):
         raise click.Abort
 
-    monkeypatch.setattr("coffer.cli.application._Commands.main", abort)
+    monkeypatch.setattr("coffer.cli.lazygroup.LazyGroup.main", abort)
     assert (1, "stopped") == coffer("snapshots").fault()[:2]
 
 
@@ -119,7 +119,7 @@ def test_a_help_page_that_nobody_reads_to_its_end_is_no_error(monkeypatch):
             self.closed = True
 
     stream = Closed()
-    monkeypatch.setattr("coffer.cli.application._Commands.main", leave)
+    monkeypatch.setattr("coffer.cli.lazygroup.LazyGroup.main", leave)
     monkeypatch.setattr(sys, "stderr", stream)
     assert 1 == run_application(["--help"])
     assert stream.closed

@@ -121,3 +121,17 @@ def test_files_are_what_postgresqls_own_programs_read(server, dumped, scratch):
         assert archive.startswith(b"PGDMP")
     finally:
         shutil.rmtree(scratch / "out")
+
+
+def test_a_script_of_a_database_that_is_not_utf8_finds_its_tables(server):
+    """pg_dump's part sets the database's encoding; ours names tables and sequences in UTF-8, and says so."""
+    latin = "ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    server.sql(f"CREATE DATABASE latin {latin}")
+    server.sql('CREATE TABLE "kunden_ä" (a serial, b text)', dbname="latin")
+    server.sql("INSERT INTO \"kunden_ä\" (b) VALUES ('Müller')", dbname="latin")
+    bench = Bench()
+    script = script_of((bench, bench.dump(server, "latin")))
+    server.sql(f"CREATE DATABASE latin_back {latin}")
+    run_script(server, script, server.home, "latin_back")
+    assert [(1, "Müller")] == server.sql('SELECT a, b FROM "kunden_ä"', dbname="latin_back")
+    assert 2 == server.value("SELECT nextval('\"kunden_ä_a_seq\"')", dbname="latin_back")

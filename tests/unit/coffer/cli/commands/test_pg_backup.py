@@ -128,3 +128,10 @@ def test_the_group_names_every_command_as_it_is():
         assert text == command.help.splitlines()[0]
     assert pg.COMMAND.get_command(None, "none") is None
     assert COMMAND is pg.COMMAND.get_command(None, "backup")
+
+
+def test_a_misspelt_command_of_the_group_names_the_nearest(coffer, repo):
+    """As those of the program itself do."""
+    ended = coffer("pg", "restor")
+    assert 2 == ended.code
+    assert "did you mean 'restore'?" in ended.err
